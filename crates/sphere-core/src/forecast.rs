@@ -1,0 +1,300 @@
+//! How will demand be distributed at each step ahead?
+//!
+//! A [`Forecast`] carries, for each step, a [`Distribution`]: the mean and the quantiles on the fixed grid
+//! [`QUANTILE_LEVELS`], dense in the upper tail because scaling asks `P(demand > x)` there. Between grid
+//! levels the survival function is interpolated log-linearly above the median and linearly below; beyond
+//! the last level the tail continues exponentially with the slope of the last segment. One shared
+//! representation lets any model feed any policy.
+
+use crate::{Timestamp, WorkloadId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Probability levels of the quantiles a [`Distribution`] holds.
+pub const QUANTILE_LEVELS: [f64; 17] =
+    [0.01, 0.05, 0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999];
+
+const MEDIAN: usize = 4;
+const LAST: usize = QUANTILE_LEVELS.len() - 1;
+
+/// Predictive distribution of demand at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawDistribution", into = "RawDistribution")]
+#[schemars(with = "RawDistribution")]
+pub struct Distribution {
+    mean: f64,
+    quantiles: [f64; QUANTILE_LEVELS.len()],
+}
+
+/// The wire form of [`Distribution`].
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawDistribution {
+    /// Expected demand, in the unit of the workload's metric.
+    mean: f64,
+    /// Demand at the levels 0.01, 0.05, 0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999; never decreasing.
+    quantiles: Vec<f64>,
+}
+
+/// Why numbers do not form a [`Distribution`].
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DistributionError {
+    /// Not one quantile per level of [`QUANTILE_LEVELS`].
+    #[error("{0} quantiles given, one for each of the 17 levels expected")]
+    WrongLength(usize),
+    /// NaN or infinite.
+    #[error("a value is not finite")]
+    NotFinite,
+    /// Quantiles cross.
+    #[error("quantiles decrease between level {0} and the next")]
+    Decreasing(f64),
+}
+
+impl Distribution {
+    /// Checks that all numbers are finite and the quantiles never decrease.
+    pub fn new(mean: f64, quantiles: [f64; QUANTILE_LEVELS.len()]) -> Result<Self, DistributionError> {
+        if !mean.is_finite() || quantiles.iter().any(|q| !q.is_finite()) {
+            return Err(DistributionError::NotFinite);
+        }
+        if let Some(i) = quantiles.windows(2).position(|w| w[1] < w[0]) {
+            return Err(DistributionError::Decreasing(QUANTILE_LEVELS[i]));
+        }
+        Ok(Self { mean, quantiles })
+    }
+
+    /// Like [`Distribution::new`], but sorts crossed quantiles (the rearrangement of Chernozhukov et al., 2010)
+    /// and clips at `floor` where demand can not be lower.
+    pub fn rearranged(
+        mean: f64,
+        mut quantiles: [f64; QUANTILE_LEVELS.len()],
+        floor: Option<f64>,
+    ) -> Result<Self, DistributionError> {
+        if !mean.is_finite() || quantiles.iter().any(|q| !q.is_finite()) {
+            return Err(DistributionError::NotFinite);
+        }
+        let low = floor.unwrap_or(f64::NEG_INFINITY);
+        let mut running = low;
+        let mut crossed = false;
+        for q in &mut quantiles {
+            if *q < running {
+                crossed |= running > low;
+                *q = q.max(low);
+            }
+            running = running.max(*q);
+        }
+        if crossed {
+            quantiles.sort_by(f64::total_cmp);
+        }
+        Ok(Self { mean: mean.max(low), quantiles })
+    }
+
+    /// Expected demand.
+    pub fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// Quantiles at [`QUANTILE_LEVELS`].
+    pub fn quantiles(&self) -> &[f64; QUANTILE_LEVELS.len()] {
+        &self.quantiles
+    }
+
+    /// The quantile at any `level` in (0, 1), by the interpolation the module describes.
+    pub fn quantile(&self, level: f64) -> f64 {
+        let q = &self.quantiles;
+        let i = QUANTILE_LEVELS.partition_point(|&l| l < level);
+        if i == 0 {
+            return q[0];
+        }
+        let (a, b) = if i > LAST { (LAST - 1, LAST) } else { (i - 1, i) };
+        let t = if a >= MEDIAN {
+            let (sa, sb) = (LOG_SURVIVAL[a], LOG_SURVIVAL[b]);
+            ((1.0 - level).max(1e-12).ln() - sa) / (sb - sa)
+        } else {
+            (level - QUANTILE_LEVELS[a]) / (QUANTILE_LEVELS[b] - QUANTILE_LEVELS[a])
+        };
+        q[a] + t * (q[b] - q[a])
+    }
+
+    /// `P(demand > x)`.
+    pub fn exceedance(&self, x: f64) -> f64 {
+        let q = &self.quantiles;
+        if x.is_nan() || x < q[0] {
+            return 1.0 - QUANTILE_LEVELS[0] * 0.5;
+        }
+        // Number of quantiles at or below x: a step in the quantiles (equal values) gives its upper level.
+        let i = q.partition_point(|&v| v <= x);
+        let (a, b) = if i > LAST { (LAST - 1, LAST) } else { (i - 1, i) };
+        let width = q[b] - q[a];
+        if width <= 0.0 {
+            // A point mass: everything lies at or below the last quantile.
+            return if i > LAST { 0.0 } else { 1.0 - QUANTILE_LEVELS[b] };
+        }
+        let t = (x - q[a]) / width;
+        if a >= MEDIAN {
+            (LOG_SURVIVAL[a] + t * (LOG_SURVIVAL[b] - LOG_SURVIVAL[a])).exp()
+        } else {
+            1.0 - (QUANTILE_LEVELS[a] + t * (QUANTILE_LEVELS[b] - QUANTILE_LEVELS[a]))
+        }
+    }
+}
+
+/// `ln(1 - level)` for each level.
+#[allow(clippy::excessive_precision)]
+const LOG_SURVIVAL: [f64; QUANTILE_LEVELS.len()] = [
+    -0.010050335853501441,
+    -0.051293294387550533,
+    -0.105360515657826301,
+    -0.287682072451780927,
+    -std::f64::consts::LN_2,
+    -0.916290731874155065,
+    -1.203972804325936,
+    -1.6094379124341003,
+    -std::f64::consts::LN_10,
+    -2.9957322735539909,
+    -3.6888794541139363,
+    -4.6051701859880914,
+    -5.2983173665480367,
+    -6.2146080984221914,
+    -6.9077552789821371,
+    -7.6009024595420824,
+    -9.2103403719761836,
+];
+
+impl TryFrom<RawDistribution> for Distribution {
+    type Error = DistributionError;
+    fn try_from(raw: RawDistribution) -> Result<Self, Self::Error> {
+        let n = raw.quantiles.len();
+        let quantiles = raw.quantiles.try_into().map_err(|_| DistributionError::WrongLength(n))?;
+        Self::new(raw.mean, quantiles)
+    }
+}
+
+impl From<Distribution> for RawDistribution {
+    fn from(d: Distribution) -> Self {
+        Self { mean: d.mean, quantiles: d.quantiles.to_vec() }
+    }
+}
+
+/// Demand at one step ahead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepForecast {
+    /// End of the step the distribution is for.
+    pub at: Timestamp,
+    /// Predictive distribution at that step.
+    pub demand: Distribution,
+}
+
+/// Whether the forecast has earned the right to act.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Trust {
+    /// May the forecast drive scaling?
+    pub trusted: bool,
+    /// Recent loss relative to "demand stays as it is"; below 1 is better. Absent until it could be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_loss: Option<f64>,
+}
+
+/// Demand of one workload over the coming steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Forecast {
+    /// The workload; absent when a forecast is handed over directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadId>,
+    /// When the forecast was made: the end of the last step it has seen.
+    pub issued_at: Timestamp,
+    /// After this instant it must not be used.
+    pub valid_until: Timestamp,
+    /// Width of a step, milliseconds.
+    pub step_ms: u64,
+    /// Step 1, 2, … ahead of `issued_at`.
+    pub steps: Vec<StepForecast>,
+    /// Name of the model.
+    pub model: String,
+    /// Version of the model's definition.
+    pub model_version: u32,
+    /// Standing of the model on this workload.
+    pub trust: Trust,
+}
+
+impl Forecast {
+    /// Width of a step.
+    pub fn step(&self) -> Duration {
+        Duration::from_millis(self.step_ms)
+    }
+
+    /// Is the forecast out of date at `now`?
+    pub fn expired(&self, now: Timestamp) -> bool {
+        now > self.valid_until
+    }
+
+    /// The first step that ends at or after `at`, if the horizon reaches it.
+    pub fn at(&self, at: Timestamp) -> Option<&StepForecast> {
+        self.steps.iter().find(|s| s.at >= at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn normalish(mean: f64, sd: f64) -> Distribution {
+        const Z: [f64; 17] = [
+            -2.326, -1.645, -1.282, -0.674, 0.0, 0.253, 0.524, 0.842, 1.282, 1.645, 1.960, 2.326, 2.576,
+            2.878, 3.090, 3.291, 3.719,
+        ];
+        Distribution::new(mean, Z.map(|z| mean + sd * z)).unwrap()
+    }
+
+    #[test]
+    fn log_survival_matches_levels() {
+        for (l, s) in QUANTILE_LEVELS.iter().zip(LOG_SURVIVAL) {
+            assert!(((1.0 - l).ln() - s).abs() < 1e-9, "{l}");
+        }
+    }
+
+    #[test]
+    fn exceedance_inverts_quantile() {
+        let d = normalish(100.0, 10.0);
+        for level in [0.02, 0.3, 0.5, 0.77, 0.92, 0.99, 0.9997, 0.99995] {
+            let x = d.quantile(level);
+            assert!((d.exceedance(x) - (1.0 - level)).abs() < 1e-9, "{level}: {}", d.exceedance(x));
+        }
+    }
+
+    #[test]
+    fn a_point_mass_has_no_tail() {
+        let d = Distribution::new(5.0, [5.0; 17]).unwrap();
+        assert!(d.exceedance(4.9) > 0.99);
+        assert_eq!(d.exceedance(5.0), 0.0);
+        assert_eq!(d.exceedance(5.1), 0.0);
+    }
+
+    #[test]
+    fn crossed_quantiles_are_refused_on_the_wire() {
+        let mut q = [1.0; 17];
+        q[3] = 2.0;
+        let text = serde_json::json!({"mean": 1.0, "quantiles": q}).to_string();
+        let error = serde_json::from_str::<Distribution>(&text).unwrap_err().to_string();
+        assert!(error.contains("decrease"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn survival_never_increases(mut q in prop::array::uniform17(-1e6f64..1e6), x in -2e6f64..2e6, dx in 0f64..1e6) {
+            q.sort_by(f64::total_cmp);
+            let d = Distribution::new(q[4], q).unwrap();
+            let (a, b) = (d.exceedance(x), d.exceedance(x + dx));
+            prop_assert!((0.0..=1.0).contains(&a) && b <= a + 1e-12);
+        }
+
+        #[test]
+        fn rearranged_is_sorted_and_floored(q in prop::array::uniform17(-1e3f64..1e3)) {
+            let d = Distribution::rearranged(0.0, q, Some(0.0)).unwrap();
+            prop_assert!(d.quantiles().windows(2).all(|w| w[0] <= w[1]));
+            prop_assert!(d.quantiles()[0] >= 0.0);
+        }
+    }
+}

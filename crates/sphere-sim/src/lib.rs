@@ -1,0 +1,1 @@
+//! What would a policy have done on this traffic?
