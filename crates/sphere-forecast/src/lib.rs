@@ -6,5 +6,7 @@
 //! simulator and in a backtest.
 
 mod forecaster;
+mod lead;
 
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
+pub use lead::{LeadConfig, LeadForecaster};

@@ -1,1 +1,9 @@
 //! How many replicas should a workload have, and why?
+//!
+//! Pure: an observation, a forecast and the time go in, a decision with named reasons comes out.
+
+mod price;
+mod slo;
+
+pub use price::{DeadBand, PriceChoice, PriceConfig, PricePolicy};
+pub use slo::{SloLoop, SloOutOfRange};

@@ -1,0 +1,444 @@
+//! What will demand be exactly one lead time from now?
+//!
+//! A pod ordered now serves only after it has started, so one step ahead matters more than all others: the
+//! lead. [`LeadForecaster`] learns that step *directly* (no recursion over intermediate steps) from a bank of
+//! smoothed levels and from daily and hourly profiles, by recursive least squares; it learns how wrong it is
+//! (a mixture of variance experts) and in which shape (a histogram of scaled errors), all online, one setting
+//! for every series, O(1) per step.
+//!
+//! | part | module | source |
+//! |---|---|---|
+//! | smoothed levels, daily and hourly profile | [`levels`] | exponential smoothing, Brown 1959; Gardner 1985 |
+//! | weights of the features | [`rls`] | recursive least squares with forgetting, Ljung & Söderström 1983 |
+//! | size of the error | [`scale`] | variance experts with exponential weights, Cesa-Bianchi & Lugosi 2006 |
+//! | shape of the error | [`shape`] | split-conformal idea on scaled residuals, Vovk et al. 2005, with forgetting |
+//!
+//! | input | behaviour |
+//! |---|---|
+//! | gap of a few steps | the levels take the forecast made for the step; nothing else learns |
+//! | gap longer than [`LeadConfig::stale_after_steps`] | no forecast until a value arrives; then levels restart, profiles and weights stay |
+//! | duplicate, late, NaN, infinite, negative | refused; the step counts as missing |
+//! | constant series | the scale keeps a floor of 0.1 % of the level |
+
+mod levels;
+mod rls;
+mod scale;
+mod shape;
+
+use crate::{Forecaster, Grid, NotReady, Observed};
+use levels::Levels;
+use rls::Rls;
+use scale::ScaleMixture;
+use serde::{Deserialize, Serialize};
+use shape::ErrorShape;
+use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Number of features the regression sees.
+pub(crate) const FEATURES: usize = 12;
+
+/// Settings of a [`LeadForecaster`]; the defaults serve every series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeadConfig {
+    /// Width of a step.
+    pub step: Duration,
+    /// Steps ahead that are learnt directly, ascending, each at least 1. A policy needs its lead; a plot of all steps wants a few.
+    pub leads_steps: Vec<u32>,
+    /// Steps without a value after which the past says nothing about now.
+    pub stale_after_steps: u32,
+    /// Width, in steps, of the moving average the metric is reported with. 1: each value is its own step's mean.
+    /// An average over k steps hides part of the variance a policy must provision for; it is put back as (k²/2)(1 − 1/k) times the variance of its differences.
+    pub averaging_steps: u32,
+}
+
+impl Default for LeadConfig {
+    fn default() -> Self {
+        Self {
+            step: Duration::from_secs(10),
+            leads_steps: vec![4],
+            stale_after_steps: 60,
+            averaging_steps: 1,
+        }
+    }
+}
+
+/// What was forecast at an origin, kept until its lead has passed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Origin {
+    features: [f64; FEATURES],
+    base: f64,
+    spread: f64,
+    value: f64,
+    mean: f64,
+    scale: f64,
+    q99: f64,
+    experts: scale::Variances,
+}
+
+/// One lead: its weights, its error model and its forecast.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Head {
+    lead: u32,
+    rls: Rls,
+    scale: ScaleMixture,
+    shape: ErrorShape,
+    pending: VecDeque<Option<Origin>>,
+    skill: Skill,
+    seen: u64,
+    now: Option<Distribution>,
+}
+
+/// Is the head better than "demand stays as it is"? Lost quickly, regained slowly.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Skill {
+    own: f64,
+    naive: f64,
+    misses: f64,
+    count: u32,
+    good_steps: u32,
+    trusted: bool,
+}
+
+const SKILL_MEMORY_STEPS: f64 = 120.0;
+/// Recent absolute error over that of the last value beyond which trust is lost.
+const RELATIVE_LOSS_LIMIT: f64 = 1.5;
+/// Share of values above the 0.99 quantile beyond which trust is lost.
+const MISS_LIMIT: f64 = 0.15;
+/// Steps in a row a head must do well to be trusted again.
+const REGAIN_STEPS: u32 = 360;
+
+impl Skill {
+    fn new() -> Self {
+        Self { own: 0.0, naive: 0.0, misses: 0.01, count: 0, good_steps: 0, trusted: true }
+    }
+
+    fn score(&mut self, actual: f64, origin: &Origin) {
+        self.count = self.count.saturating_add(1);
+        let gain = 1.0 / SKILL_MEMORY_STEPS.min(f64::from(self.count));
+        let floor = 1e-3 * origin.base.abs() + 1e-9;
+        self.own += gain * ((actual - origin.mean).abs() + floor - self.own);
+        self.naive += gain * ((actual - origin.value).abs() + floor - self.naive);
+        let miss = if actual > origin.q99 { 1.0 } else { 0.0 };
+        self.misses += (miss - self.misses) / SKILL_MEMORY_STEPS;
+        let loss = self.relative_loss().unwrap_or(1.0);
+        if self.count as f64 > SKILL_MEMORY_STEPS / 2.0
+            && (loss > RELATIVE_LOSS_LIMIT || self.misses > MISS_LIMIT)
+        {
+            self.trusted = false;
+            self.good_steps = 0;
+        } else if !self.trusted {
+            let good = loss < 1.1 && self.misses < MISS_LIMIT / 2.0;
+            self.good_steps = if good { self.good_steps + 1 } else { 0 };
+            self.trusted = self.good_steps >= REGAIN_STEPS;
+        }
+    }
+
+    fn relative_loss(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.own / self.naive)
+    }
+}
+
+impl Head {
+    fn new(lead: u32) -> Self {
+        Self {
+            lead,
+            rls: Rls::new(),
+            scale: ScaleMixture::new(),
+            shape: ErrorShape::new(),
+            pending: VecDeque::with_capacity(lead as usize + 1),
+            skill: Skill::new(),
+            seen: 0,
+            now: None,
+        }
+    }
+
+    /// The forecast whose target is the step now being observed. Call once per step.
+    fn due(&mut self) -> Option<Origin> {
+        if self.pending.len() < self.lead as usize {
+            return None;
+        }
+        self.pending.pop_front().flatten()
+    }
+
+    fn learn(&mut self, actual: f64, origin: &Origin) {
+        self.seen += 1;
+        if self.seen > 5 {
+            self.rls.update(&origin.features, (actual - origin.base) / origin.spread);
+            self.shape.add((actual - origin.mean) / origin.scale);
+            self.skill.score(actual, origin);
+        }
+        self.scale.update(actual - origin.mean, origin.mean, origin.scale, &origin.experts);
+    }
+
+    fn issue(&mut self, levels: &Levels, extra_variance: f64) {
+        let features = levels.features(self.lead);
+        let (base, spread) = (levels.base(), levels.spread());
+        let raw = base + spread * self.rls.predict(&features);
+        let mean = raw.max(0.7 * levels.recent_minimum()).max(0.0);
+        let scale = self.scale.scale(mean);
+        let wide = (scale * scale + extra_variance).sqrt().max(1e-3 * mean) + 1e-9;
+        let z = self.shape.quantiles();
+        let quantiles = std::array::from_fn(|i| mean + wide * z[i]);
+        self.now = Distribution::rearranged(mean, quantiles, Some(0.0)).ok();
+        self.pending.push_back(Some(Origin {
+            features,
+            base,
+            spread,
+            value: levels.last_value(),
+            mean,
+            scale,
+            q99: mean + wide * z[Q99],
+            experts: self.scale.variances(),
+        }));
+    }
+}
+
+/// Index of the level 0.99.
+const Q99: usize = 11;
+
+/// Direct online forecaster of demand at one or a few leads. See the module text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeadForecaster {
+    config: LeadConfig,
+    last: Option<Timestamp>,
+    missed: u32,
+    levels: Levels,
+    heads: Vec<Head>,
+    differences: DifferenceVariance,
+}
+
+/// Variance of the differences of an averaged metric, for the variance its averaging hides.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct DifferenceVariance {
+    previous: Option<f64>,
+    variance: f64,
+    count: u32,
+}
+
+impl DifferenceVariance {
+    fn observe(&mut self, value: f64) {
+        if let Some(previous) = self.previous.replace(value) {
+            self.count = self.count.saturating_add(1);
+            let mut square = (value - previous).powi(2);
+            if self.count > 30 {
+                square = square.min((36.0 * self.variance).max(1e-12));
+            }
+            self.variance += (square - self.variance) / f64::from(self.count).min(120.0);
+        }
+    }
+}
+
+impl LeadForecaster {
+    /// A forecaster without history. An empty list of leads means lead 1; leads are sorted and deduplicated.
+    pub fn new(mut config: LeadConfig) -> Self {
+        config.leads_steps.retain(|&lead| lead > 0);
+        config.leads_steps.sort_unstable();
+        config.leads_steps.dedup();
+        if config.leads_steps.is_empty() {
+            config.leads_steps.push(1);
+        }
+        config.step = config.step.max(Duration::from_millis(1));
+        config.averaging_steps = config.averaging_steps.max(1);
+        let heads = config.leads_steps.iter().map(|&lead| Head::new(lead)).collect();
+        Self {
+            levels: Levels::new(config.step),
+            heads,
+            last: None,
+            missed: 0,
+            differences: DifferenceVariance::default(),
+            config,
+        }
+    }
+
+    /// A forecaster of every step to `horizon`: learns a few leads and interpolates between them.
+    pub fn for_horizon(step: Duration, horizon: u32) -> Self {
+        let anchors = [1, 2, 3, 5, 8, 11, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360];
+        let mut leads: Vec<u32> = anchors.into_iter().filter(|&lead| lead < horizon).collect();
+        leads.push(horizon.max(1));
+        Self::new(LeadConfig { step, leads_steps: leads, ..LeadConfig::default() })
+    }
+
+    /// The distribution at the longest lead, if there is one.
+    pub fn at_lead(&self) -> Option<&Distribution> {
+        if self.missed > self.config.stale_after_steps {
+            return None;
+        }
+        self.heads.last().and_then(|head| head.now.as_ref())
+    }
+
+    /// The longest lead, in steps.
+    pub fn lead_steps(&self) -> u32 {
+        self.heads.last().map_or(1, |head| head.lead)
+    }
+
+    /// Steps since the last value.
+    pub fn missed_steps(&self) -> u32 {
+        self.missed
+    }
+
+    /// Moves the longest lead, for example when pods have become slower to start. Weights and error model are
+    /// kept, forecasts under way are dropped.
+    pub fn set_lead_steps(&mut self, lead: u32) {
+        let lead = lead.max(1);
+        if let Some(head) = self.heads.last_mut()
+            && head.lead != lead
+        {
+            head.lead = lead;
+            head.pending.clear();
+        }
+        if let Some(last) = self.config.leads_steps.last_mut() {
+            *last = lead;
+        }
+        self.heads.sort_by_key(|head| head.lead);
+        self.config.leads_steps.sort_unstable();
+    }
+
+    fn extra_variance(&self) -> f64 {
+        let k = f64::from(self.config.averaging_steps);
+        k * k / 2.0 * (1.0 - 1.0 / k) * self.differences.variance
+    }
+
+    /// One step of the grid, with or without a value.
+    fn advance(&mut self, at: Timestamp, value: Option<f64>) {
+        let due: Vec<Option<Origin>> = self.heads.iter_mut().map(Head::due).collect();
+        match value {
+            Some(value) => {
+                if self.missed > self.config.stale_after_steps {
+                    self.levels.restart(value);
+                }
+                self.missed = 0;
+                if self.config.averaging_steps > 1 {
+                    self.differences.observe(value);
+                }
+                self.levels.observe(at, value);
+                for (head, origin) in self.heads.iter_mut().zip(due) {
+                    if let Some(origin) = origin {
+                        head.learn(value, &origin);
+                    }
+                }
+            }
+            None => {
+                self.missed += 1;
+                // The forecast stands in for the value; only the levels take it.
+                let stand_in = due.last().and_then(Option::as_ref).map(|o| o.mean);
+                self.levels.miss(at, stand_in);
+            }
+        }
+        self.last = Some(at);
+        let extra = self.extra_variance();
+        for head in &mut self.heads {
+            head.issue(&self.levels, extra);
+        }
+    }
+
+    /// Steps from the last one seen to `at`, rounded; `None` when `at` is the first.
+    fn steps_since_last(&self, at: Timestamp) -> Option<i64> {
+        let step = self.config.step.as_millis() as i64;
+        self.last
+            .map(|last| (at.millis().saturating_sub(last.millis()).saturating_add(step / 2)).div_euclid(step))
+    }
+
+    /// Time has moved on to `at` without values: fills the gap step by step, at most until it is stale.
+    fn fill_gap(&mut self, steps: i64) -> u32 {
+        let limit = i64::from(self.config.stale_after_steps) + 1;
+        if let Some(last) = self.last {
+            let skipped = (steps - limit).max(0);
+            let start = last + self.config.step * u32::try_from(skipped).unwrap_or(u32::MAX);
+            if skipped > 0 {
+                for head in &mut self.heads {
+                    head.pending.clear();
+                }
+            }
+            for k in 1..=steps.min(limit) {
+                self.advance(start + self.config.step * k as u32, None);
+            }
+        }
+        u32::try_from(steps.max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Forecaster for LeadForecaster {
+    fn name(&self) -> &str {
+        "sphere"
+    }
+
+    fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
+        let steps = self.steps_since_last(at);
+        match steps {
+            Some(0) => return Observed::Duplicate,
+            Some(n) if n < 0 => return Observed::Late,
+            _ => {}
+        }
+        if !(value.is_finite() && value >= 0.0) || value > 1e15 {
+            self.miss(at);
+            return Observed::Rejected;
+        }
+        match (steps, self.last) {
+            (Some(n), Some(last)) => {
+                let missed = self.fill_gap(n - 1);
+                let at = last + self.config.step * u32::try_from(n).unwrap_or(u32::MAX);
+                self.advance(at, Some(value));
+                Observed::Accepted { missed }
+            }
+            _ => {
+                self.advance(at, Some(value));
+                Observed::Accepted { missed: 0 }
+            }
+        }
+    }
+
+    fn miss(&mut self, at: Timestamp) {
+        if let Some(n) = self.steps_since_last(at) {
+            self.fill_gap(n);
+        }
+    }
+
+    fn grid(&self) -> Option<Grid> {
+        self.last.map(|last| Grid { last, step: self.config.step })
+    }
+
+    fn distributions(&self, horizon: usize, out: &mut Vec<Distribution>) -> Result<(), NotReady> {
+        out.clear();
+        if self.missed > self.config.stale_after_steps {
+            return Err(NotReady::Stale { missed: self.missed as usize });
+        }
+        let known: Vec<(u32, &Distribution)> =
+            self.heads.iter().filter_map(|head| head.now.as_ref().map(|d| (head.lead, d))).collect();
+        let (Some(first), Some(last)) = (known.first(), known.last()) else {
+            return Err(NotReady::TooFewObservations { seen: 0, needed: 1 });
+        };
+        for step in 1..=horizon as u32 {
+            let i = known.partition_point(|(lead, _)| *lead < step);
+            let distribution = match (i, known.get(i)) {
+                (0, _) => *first.1,
+                (_, None) => *last.1,
+                (_, Some((b, upper))) => {
+                    let (a, lower) = known[i - 1];
+                    blend(lower, upper, f64::from(step - a) / f64::from(b - a))
+                }
+            };
+            out.push(distribution);
+        }
+        Ok(())
+    }
+
+    fn trust(&self) -> Trust {
+        self.heads.last().map_or(Trust { trusted: true, relative_loss: None }, |head| Trust {
+            trusted: head.skill.trusted,
+            relative_loss: head.skill.relative_loss(),
+        })
+    }
+}
+
+/// The distribution a share `t` of the way from `a` to `b`, quantile by quantile.
+fn blend(a: &Distribution, b: &Distribution, t: f64) -> Distribution {
+    let mix = |x: f64, y: f64| x + t * (y - x);
+    let quantiles: [f64; QUANTILE_LEVELS.len()] =
+        std::array::from_fn(|i| mix(a.quantiles()[i], b.quantiles()[i]));
+    Distribution::new(mix(a.mean(), b.mean()), quantiles).unwrap_or(*a)
+}
+
+#[cfg(test)]
+mod tests;
