@@ -1,0 +1,149 @@
+//! What does a scraper see of the workload, and when?
+//!
+//! Counters are read every scrape interval; rates are differences of counters over a window. Requests are
+//! counted where they arrive (an ingress or service mesh: uncapped), CPU where it is used (capped at what ready
+//! pods can do). Between scrapes everyone sees the old values.
+
+use std::collections::VecDeque;
+
+/// What is visible at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct View {
+    /// Seconds since the start of the run.
+    pub now_s: f64,
+    /// Replicas asked for.
+    pub replicas: u32,
+    /// Replicas ready.
+    pub ready: u32,
+    /// When the values below were scraped, seconds since the start of the run.
+    pub scraped_at_s: f64,
+    /// Number of the scrape: changes when there is something new.
+    pub scrape: u64,
+    /// CPU in use over all pods, in pods at full load, mean over the window. `None`: not recorded.
+    pub cpu_pods: Option<f64>,
+    /// Requests/s arriving, mean over the window. `None`: not recorded.
+    pub requests_rps: Option<f64>,
+    /// Requests/s arriving since the scrape before. `None`: not recorded.
+    pub last_requests_rps: Option<f64>,
+    /// CPU since the scrape before, in pods at full load. `None`: not recorded.
+    pub last_cpu_pods: Option<f64>,
+    /// Ready replicas, mean over the time since the scrape before.
+    pub last_ready: f64,
+    /// Did offered load exceed ready capacity in any tick since the scrape before?
+    pub last_violated: bool,
+}
+
+/// Counters and their scrapes.
+#[derive(Debug)]
+pub struct Scraper {
+    interval_s: u32,
+    window_scrapes: usize,
+    /// Per scrape in the window: (requests, CPU pod-seconds) of its interval.
+    intervals: VecDeque<Option<(f64, f64)>>,
+    requests: f64,
+    cpu_pod_s: f64,
+    ready_s: f64,
+    violated: bool,
+    hidden: bool,
+    view: View,
+}
+
+impl Scraper {
+    /// Reads every `interval_s`; rates span `window_s`. The load before the run is taken from `history_rps`.
+    pub fn new(interval_s: u32, window_s: u32, history_rps: &[Option<f32>], capacity_rps: f64) -> Self {
+        let window_scrapes = (window_s / interval_s).max(1) as usize;
+        let width = f64::from(interval_s);
+        let intervals = history_rps
+            .iter()
+            .rev()
+            .take(window_scrapes)
+            .rev()
+            .map(|r| r.map(|r| (f64::from(r) * width, f64::from(r) * width / capacity_rps)))
+            .collect();
+        let mut scraper = Self {
+            interval_s,
+            window_scrapes,
+            intervals,
+            requests: 0.0,
+            cpu_pod_s: 0.0,
+            ready_s: 0.0,
+            violated: false,
+            hidden: false,
+            view: View::default(),
+        };
+        scraper.refresh();
+        scraper
+    }
+
+    /// One tick of `seconds` passed.
+    pub fn tick(&mut self, seconds: f64, offered_rps: f64, cpu_pods: f64, ready: u32, violated: bool, hidden: bool) {
+        self.requests += offered_rps * seconds;
+        self.cpu_pod_s += cpu_pods * seconds;
+        self.ready_s += f64::from(ready) * seconds;
+        self.violated |= violated;
+        self.hidden |= hidden;
+    }
+
+    /// Reads the counters at `now_s`.
+    pub fn scrape(&mut self, now_s: f64) {
+        let interval = (!self.hidden).then_some((self.requests, self.cpu_pod_s));
+        self.intervals.push_back(interval);
+        while self.intervals.len() > self.window_scrapes {
+            self.intervals.pop_front();
+        }
+        self.view.scraped_at_s = now_s;
+        self.view.scrape += 1;
+        self.view.last_ready = self.ready_s / f64::from(self.interval_s);
+        self.view.last_violated = self.violated;
+        (self.requests, self.cpu_pod_s, self.ready_s) = (0.0, 0.0, 0.0);
+        (self.violated, self.hidden) = (false, false);
+        self.refresh();
+    }
+
+    fn refresh(&mut self) {
+        let width = f64::from(self.interval_s);
+        let last = self.intervals.back().copied().flatten();
+        self.view.last_requests_rps = last.map(|(r, _)| r / width);
+        self.view.last_cpu_pods = last.map(|(_, c)| c / width);
+        // A counter's rate needs the newest reading; older gaps only shorten the window.
+        let known: (f64, f64, f64) = self
+            .intervals
+            .iter()
+            .flatten()
+            .fold((0.0, 0.0, 0.0), |(r, c, n), (requests, cpu)| (r + requests, c + cpu, n + width));
+        let usable = last.is_some() && known.2 > 0.0;
+        self.view.requests_rps = usable.then(|| known.0 / known.2);
+        self.view.cpu_pods = usable.then(|| known.1 / known.2);
+    }
+
+    /// What is visible now.
+    pub fn view(&self, now_s: f64, replicas: u32, ready: u32) -> View {
+        View { now_s, replicas, ready, ..self.view }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_smooths_and_the_last_interval_does_not() {
+        let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0);
+        s.tick(10.0, 50.0, 10.0, 2, true, false);
+        s.scrape(10.0);
+        let v = s.view(12.0, 3, 2);
+        assert_eq!(v.requests_rps, Some(20.0));
+        assert_eq!(v.last_requests_rps, Some(50.0));
+        assert_eq!(v.cpu_pods, Some(4.0));
+        assert!(v.last_violated);
+    }
+
+    #[test]
+    fn what_was_not_recorded_is_absent_not_zero() {
+        let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0);
+        s.tick(10.0, 50.0, 10.0, 2, false, true);
+        s.scrape(10.0);
+        let v = s.view(10.0, 2, 2);
+        assert_eq!((v.requests_rps, v.cpu_pods, v.last_requests_rps), (None, None, None));
+    }
+}
