@@ -80,11 +80,11 @@ impl SloLoop {
         self.at_bound_steps >= UNATTAINABLE_STEPS && self.recent_share > 2.0 * self.target
     }
 
-    /// One step has ended. `violated`: demand exceeded ready capacity in it; `exceedance`: what the size just
-    /// chosen risks `lead_steps` ahead.
-    pub fn step(&mut self, violated: bool, exceedance: f64, lead_steps: usize) {
+    /// One step has ended. `violated_share`: share of it in which demand exceeded ready capacity;
+    /// `exceedance`: what the size just chosen risks `lead_steps` ahead.
+    pub fn step(&mut self, violated_share: f64, exceedance: f64, lead_steps: usize) {
         self.steps += 1;
-        let violation = if violated { 1.0 } else { 0.0 };
+        let violation = violated_share.clamp(0.0, 1.0);
         let predicted_now = if self.pending.len() >= lead_steps.max(1) {
             self.pending.pop_front().unwrap_or(0.0)
         } else {
@@ -122,8 +122,8 @@ mod tests {
         let mut busy = quiet.clone();
         let start = quiet.price_ratio();
         for i in 0..1000 {
-            quiet.step(false, 0.001, 4);
-            busy.step(i % 20 == 0, 0.02, 4);
+            quiet.step(0.0, 0.001, 4);
+            busy.step(f64::from(u8::from(i % 20 == 0)), 0.02, 4);
         }
         assert!(quiet.price_ratio() < start && start < busy.price_ratio());
     }
@@ -132,7 +132,7 @@ mod tests {
     fn an_unattainable_target_is_reported_and_the_price_stays_bounded() {
         let mut slo = SloLoop::new(0.005).unwrap();
         for i in 0..5000 {
-            slo.step(i % 10 == 0, 0.1, 4);
+            slo.step(f64::from(u8::from(i % 10 == 0)), 0.1, 4);
         }
         assert!(slo.unattainable());
         assert!(slo.price_ratio() <= 0.4 / 0.005 + 1e-9);

@@ -36,7 +36,9 @@ pub enum Startup {
 
 /// Why a text is no start-up time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("start-up time {text:?}: expected a duration from 1s to 1h (30s, 2m), lognormal(MEAN,CV) such as lognormal(30s,0.5), or uniform(LOW,HIGH) such as uniform(20s,60s)")]
+#[error(
+    "start-up time {text:?}: expected a duration from 1s to 1h (30s, 2m), lognormal(MEAN,CV) such as lognormal(30s,0.5), or uniform(LOW,HIGH) such as uniform(20s,60s)"
+)]
 pub struct ParseStartupError {
     text: String,
 }
@@ -88,7 +90,8 @@ impl FromStr for Startup {
             return if (0.0..=3.0).contains(&cv) { Ok(Self::LogNormal { mean_s, cv }) } else { Err(fail()) };
         }
         if let Some((low, high)) = arguments("uniform") {
-            let (low_s, high_s) = (parse_seconds(low).ok_or_else(fail)?, parse_seconds(high).ok_or_else(fail)?);
+            let (low_s, high_s) =
+                (parse_seconds(low).ok_or_else(fail)?, parse_seconds(high).ok_or_else(fail)?);
             return if low_s <= high_s { Ok(Self::Uniform { low_s, high_s }) } else { Err(fail()) };
         }
         parse_seconds(text).map(Self::Fixed).ok_or_else(fail)
@@ -139,7 +142,13 @@ impl Cluster {
             }
             _ => None,
         };
-        Self { ready, starting: VecDeque::new(), startup, law, rng: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_90d5) }
+        Self {
+            ready,
+            starting: VecDeque::new(),
+            startup,
+            law,
+            rng: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_90d5),
+        }
     }
 
     /// Pods that serve.

@@ -29,8 +29,9 @@ pub struct View {
     pub last_cpu_pods: Option<f64>,
     /// Ready replicas, mean over the time since the scrape before.
     pub last_ready: f64,
-    /// Did offered load exceed ready capacity in any tick since the scrape before?
-    pub last_violated: bool,
+    /// Share of the time since the scrape before in which offered load exceeded ready capacity (what a service
+    /// level indicator at the ingress would report).
+    pub last_violated_share: f64,
 }
 
 /// Counters and their scrapes.
@@ -43,7 +44,7 @@ pub struct Scraper {
     requests: f64,
     cpu_pod_s: f64,
     ready_s: f64,
-    violated: bool,
+    violated_s: f64,
     hidden: bool,
     view: View,
 }
@@ -67,7 +68,7 @@ impl Scraper {
             requests: 0.0,
             cpu_pod_s: 0.0,
             ready_s: 0.0,
-            violated: false,
+            violated_s: 0.0,
             hidden: false,
             view: View::default(),
         };
@@ -76,11 +77,19 @@ impl Scraper {
     }
 
     /// One tick of `seconds` passed.
-    pub fn tick(&mut self, seconds: f64, offered_rps: f64, cpu_pods: f64, ready: u32, violated: bool, hidden: bool) {
+    pub fn tick(
+        &mut self,
+        seconds: f64,
+        offered_rps: f64,
+        cpu_pods: f64,
+        ready: u32,
+        violated: bool,
+        hidden: bool,
+    ) {
         self.requests += offered_rps * seconds;
         self.cpu_pod_s += cpu_pods * seconds;
         self.ready_s += f64::from(ready) * seconds;
-        self.violated |= violated;
+        self.violated_s += if violated { seconds } else { 0.0 };
         self.hidden |= hidden;
     }
 
@@ -94,9 +103,9 @@ impl Scraper {
         self.view.scraped_at_s = now_s;
         self.view.scrape += 1;
         self.view.last_ready = self.ready_s / f64::from(self.interval_s);
-        self.view.last_violated = self.violated;
+        self.view.last_violated_share = self.violated_s / f64::from(self.interval_s);
         (self.requests, self.cpu_pod_s, self.ready_s) = (0.0, 0.0, 0.0);
-        (self.violated, self.hidden) = (false, false);
+        (self.violated_s, self.hidden) = (0.0, false);
         self.refresh();
     }
 
@@ -135,7 +144,7 @@ mod tests {
         assert_eq!(v.requests_rps, Some(20.0));
         assert_eq!(v.last_requests_rps, Some(50.0));
         assert_eq!(v.cpu_pods, Some(4.0));
-        assert!(v.last_violated);
+        assert_eq!(v.last_violated_share, 1.0);
     }
 
     #[test]

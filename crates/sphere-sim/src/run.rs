@@ -113,7 +113,13 @@ pub struct RunResult {
 }
 
 /// Runs `policy` on `demand`. `seed` draws start-up times. Deterministic.
-pub fn run(demand: &Demand, settings: &Settings, policy: &mut dyn Policy, seed: u64, record: bool) -> RunResult {
+pub fn run(
+    demand: &Demand,
+    settings: &Settings,
+    policy: &mut dyn Policy,
+    seed: u64,
+    record: bool,
+) -> RunResult {
     let tick_s = demand.tick_s;
     let tick = f64::from(tick_s);
     let capacity = settings.capacity_rps;
@@ -182,14 +188,7 @@ pub fn run(demand: &Demand, settings: &Settings, policy: &mut dyn Policy, seed: 
         };
         scorer.tick(tick, offered, &outcome, cluster.replicas());
         let violated = outcome.excess_rps > 0.0;
-        scraper.tick(
-            tick,
-            offered,
-            outcome.served_rps / capacity,
-            ready,
-            violated,
-            demand.is_unrecorded(i),
-        );
+        scraper.tick(tick, offered, outcome.served_rps / capacity, ready, violated, demand.is_unrecorded(i));
         interval = (interval.0 + offered, interval.1 + 1);
     }
     RunResult { score: scorer.finish(capacity, settings.physics == Physics::Queue), recording }

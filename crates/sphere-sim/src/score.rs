@@ -62,7 +62,7 @@ const OCTAVES: usize = 30;
 
 impl Default for LatencyHistogram {
     fn default() -> Self {
-        Self { buckets: vec![0.0; (OCTAVES << SUB_BUCKETS_BITS) + 1], total: 0.0 }
+        Self { buckets: vec![0.0; OCTAVES << SUB_BUCKETS_BITS], total: 0.0 }
     }
 }
 
@@ -72,22 +72,13 @@ impl LatencyHistogram {
         // The upper bits of a float are its logarithm, linear inside an octave.
         let bits = (seconds as f32).max(f32::MIN_POSITIVE).to_bits() >> (23 - SUB_BUCKETS_BITS);
         let first = ((127 + FIRST_EXPONENT) as u32) << SUB_BUCKETS_BITS;
-        let last = self.buckets.len() - 2;
+        let last = self.buckets.len() - 1;
         let i = (bits.saturating_sub(first) as usize).min(last);
         self.buckets[i] += requests;
         self.total += requests;
     }
 
-    /// `requests` never got an answer: slower than any.
-    pub fn fail(&mut self, requests: f64) {
-        if let Some(last) = self.buckets.last_mut() {
-            *last += requests;
-            self.total += requests;
-        }
-    }
-
-    /// Latency not exceeded by a share `q` of requests, milliseconds; absent without requests or where it falls
-    /// among failed ones.
+    /// Latency not exceeded by a share `q` of requests, milliseconds; absent without requests.
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {
         if self.total <= 0.0 {
             return None;
@@ -96,11 +87,9 @@ impl LatencyHistogram {
         for (i, n) in self.buckets.iter().enumerate() {
             below += n;
             if below >= q * self.total {
-                return (i + 1 < self.buckets.len()).then(|| {
-                    let bits = ((i as u32 * 2 + 1) << (23 - SUB_BUCKETS_BITS - 1))
-                        + (((127 + FIRST_EXPONENT) as u32) << 23);
-                    f64::from(f32::from_bits(bits)) * 1000.0
-                });
+                let bits = ((i as u32 * 2 + 1) << (23 - SUB_BUCKETS_BITS - 1))
+                    + (((127 + FIRST_EXPONENT) as u32) << 23);
+                return Some(f64::from(f32::from_bits(bits)) * 1000.0);
             }
         }
         None
@@ -129,7 +118,13 @@ pub struct Scorer {
 
 impl Scorer {
     /// One tick of `seconds` with `replicas` paid for.
-    pub fn tick(&mut self, seconds: f64, offered_rps: f64, outcome: &crate::service::TickOutcome, replicas: u32) {
+    pub fn tick(
+        &mut self,
+        seconds: f64,
+        offered_rps: f64,
+        outcome: &crate::service::TickOutcome,
+        replicas: u32,
+    ) {
         self.seconds += seconds;
         if outcome.excess_rps > 0.0 {
             self.violated_s += seconds;
@@ -203,8 +198,6 @@ mod tests {
         }
         let p50 = h.quantile_ms(0.5).unwrap();
         assert!((p50 / 500.0 - 1.0).abs() < 0.03, "{p50}");
-        h.fail(3000.0);
-        assert_eq!(h.quantile_ms(0.5), None, "most requests failed");
     }
 
     #[test]

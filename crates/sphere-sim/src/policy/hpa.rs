@@ -26,7 +26,13 @@ pub struct HpaPolicy {
 impl HpaPolicy {
     /// new
     pub fn new(signal: HpaSignal, settings: &Settings) -> Self {
-        Self { signal, capacity_rps: settings.capacity_rps, max: settings.max_replicas, sync_s: settings.hpa_sync_s, log: VecDeque::new() }
+        Self {
+            signal,
+            capacity_rps: settings.capacity_rps,
+            max: settings.max_replicas,
+            sync_s: settings.hpa_sync_s,
+            log: VecDeque::new(),
+        }
     }
 }
 
@@ -47,7 +53,11 @@ impl Policy for HpaPolicy {
                     if (0.9..=1.1).contains(&r) { cur } else { (r * ready).ceil() as u32 }
                 } else {
                     let r2 = (cpu / f64::from(cur) * 100.0).floor() / f64::from(target);
-                    if (0.9..=1.1).contains(&r2) || r2 < 1.0 { cur } else { (r2 * f64::from(cur)).ceil() as u32 }
+                    if (0.9..=1.1).contains(&r2) || r2 < 1.0 {
+                        cur
+                    } else {
+                        (r2 * f64::from(cur)).ceil() as u32
+                    }
                 }
             }
             HpaSignal::RequestsPct(target) => {

@@ -36,7 +36,8 @@ impl SpherePolicy {
         let step_s = f64::from(settings.scrape_s);
         let lead = (settings.lead_s() / step_s).round() as u32 + 1;
         let step = Duration::from_secs(u64::from(settings.scrape_s));
-        let forecaster = LeadForecaster::new(LeadConfig { step, leads_steps: vec![lead], ..LeadConfig::default() });
+        let forecaster =
+            LeadForecaster::new(LeadConfig { step, leads_steps: vec![lead], ..LeadConfig::default() });
         let (ratio, slo) = match objective {
             Objective::PriceRatio(r) => (r, None),
             Objective::Slo(eps) => (20.0, SloLoop::new(eps).ok()),
@@ -99,7 +100,7 @@ impl Policy for SpherePolicy {
         }
         let choice = self.price.choose(view.replicas, self.bounds, d, self.capacity_rps);
         if let Some(slo) = &mut self.slo {
-            slo.step(view.last_violated, choice.exceedance, self.forecaster.lead_steps() as usize - 1);
+            slo.step(view.last_violated_share, choice.exceedance, self.forecaster.lead_steps() as usize - 1);
         }
         choice.replicas
     }
