@@ -1,8 +1,12 @@
 //! How many replicas should a workload have, and why?
 //!
-//! Pure: an observation, a forecast and the time go in, a decision with named reasons comes out.
+//! Values in, values out: no clock, no I/O, time is an argument. A decision can be replayed from a log, and a
+//! simulator runs the very code production runs.
+//!
+//! - [`hpa`]: what the Kubernetes HPA would choose. Baseline, fallback and shadow.
 
 mod capacity;
+pub mod hpa;
 mod lead_time;
 mod price;
 mod slo;

@@ -87,23 +87,22 @@ impl Queue {
         let demand = self.waiting();
         let mut left = capacity;
         let mut failed_rps = 0.0;
-        while let Some((arrived, waiting)) = self.cohorts.front_mut() {
+        while let Some(&(arrived, waiting)) = self.cohorts.front() {
             if left <= 0.0 {
                 break;
             }
             let now = waiting.min(left);
             // Served in the middle of its share of this second; arrived, on average, in the middle of its own.
             let position = (capacity - left + now / 2.0) / capacity;
-            let waited = (second - *arrived) as f64 + (position - 0.5).max(0.0);
-            let alone_s = if *arrived == second { sharing_s } else { self.service_s };
+            let waited = (second - arrived) as f64 + (position - 0.5).max(0.0);
+            let alone_s = if arrived == second { sharing_s } else { self.service_s };
             left -= now;
-            *waiting -= now;
-            let done = *waiting <= 1e-9;
             failed_rps += self.answer(now, waited, alone_s, latency);
-            if !done {
+            self.cohorts.pop_front();
+            if waiting - now > 1e-9 {
+                self.cohorts.push_front((arrived, waiting - now));
                 break;
             }
-            self.cohorts.pop_front();
         }
         while let Some(&(arrived, waiting)) = self.cohorts.front() {
             if second + 1 - arrived < self.timeout_s {
@@ -118,6 +117,21 @@ impl Queue {
             excess_rps: (demand - capacity).max(0.0),
             failed_rps,
         }
+    }
+
+    /// `requests` that waited `waited_s` get their turn, `mean_s` long on average. Returns how many of them the
+    /// client had given up by then; to the client such a request took the whole time-out.
+    fn answer(&self, requests: f64, waited_s: f64, mean_s: f64, latency: &mut LatencyHistogram) -> f64 {
+        let timeout_s = self.timeout_s as f64;
+        let mut failed = 0.0;
+        for part in EXPONENTIAL_EIGHTHS {
+            let took_s = waited_s + part * mean_s;
+            latency.add(took_s.min(timeout_s), requests / 8.0);
+            if took_s >= timeout_s {
+                failed += requests / 8.0;
+            }
+        }
+        failed
     }
 }
 
