@@ -21,6 +21,10 @@ pub struct View {
     pub scrape: u64,
     /// CPU in use over all pods, in pods at full load, mean over the window. `None`: not recorded.
     pub cpu_pods: Option<f64>,
+    /// CPU in use of one pod that was ready all the time, share of its capacity, mean over the window.
+    pub cpu_per_pod: Option<f64>,
+    /// Pods that became ready less than a window before the scrape.
+    pub fresh_ready: u32,
     /// Requests/s arriving, mean over the window. `None`: not recorded.
     pub requests_rps: Option<f64>,
     /// Requests/s arriving since the scrape before. `None`: not recorded.
@@ -34,15 +38,24 @@ pub struct View {
     pub last_violated_share: f64,
 }
 
+/// What the counters gained between two scrapes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interval {
+    requests: f64,
+    cpu_pod_s: f64,
+    cpu_s_per_pod: f64,
+}
+
 /// Counters and their scrapes.
 #[derive(Debug)]
 pub struct Scraper {
     interval_s: u32,
     window_scrapes: usize,
-    /// Per scrape in the window: (requests, CPU pod-seconds) of its interval.
-    intervals: VecDeque<Option<(f64, f64)>>,
-    requests: f64,
-    cpu_pod_s: f64,
+    /// Scrapes in the window.
+    intervals: VecDeque<Option<Interval>>,
+    open: Interval,
+    /// When pods became ready, newest last, as long as a window remembers.
+    became_ready_s: VecDeque<f64>,
     ready_s: f64,
     violated_s: f64,
     hidden: bool,
@@ -50,8 +63,15 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    /// Reads every `interval_s`; rates span `window_s`. The load before the run is taken from `history_rps`.
-    pub fn new(interval_s: u32, window_s: u32, history_rps: &[Option<f32>], capacity_rps: f64) -> Self {
+    /// Reads every `interval_s`; rates span `window_s`. The load before the run is taken from `history_rps`, served
+    /// by `ready` pods of `capacity_rps`.
+    pub fn new(
+        interval_s: u32,
+        window_s: u32,
+        history_rps: &[Option<f32>],
+        capacity_rps: f64,
+        ready: u32,
+    ) -> Self {
         let window_scrapes = (window_s / interval_s).max(1) as usize;
         let width = f64::from(interval_s);
         let intervals = history_rps
@@ -59,14 +79,20 @@ impl Scraper {
             .rev()
             .take(window_scrapes)
             .rev()
-            .map(|r| r.map(|r| (f64::from(r) * width, f64::from(r) * width / capacity_rps)))
+            .map(|rate| {
+                rate.map(|rate| {
+                    let requests = f64::from(rate) * width;
+                    let cpu_pod_s = (requests / capacity_rps).min(f64::from(ready) * width);
+                    Interval { requests, cpu_pod_s, cpu_s_per_pod: cpu_pod_s / f64::from(ready.max(1)) }
+                })
+            })
             .collect();
         let mut scraper = Self {
             interval_s,
             window_scrapes,
             intervals,
-            requests: 0.0,
-            cpu_pod_s: 0.0,
+            open: Interval::default(),
+            became_ready_s: VecDeque::new(),
             ready_s: 0.0,
             violated_s: 0.0,
             hidden: false,
@@ -74,6 +100,11 @@ impl Scraper {
         };
         scraper.refresh();
         scraper
+    }
+
+    /// A pod became ready.
+    pub fn pod_ready(&mut self, now_s: f64) {
+        self.became_ready_s.push_back(now_s);
     }
 
     /// One tick of `seconds` passed.
@@ -86,8 +117,9 @@ impl Scraper {
         violated: bool,
         hidden: bool,
     ) {
-        self.requests += offered_rps * seconds;
-        self.cpu_pod_s += cpu_pods * seconds;
+        self.open.requests += offered_rps * seconds;
+        self.open.cpu_pod_s += cpu_pods * seconds;
+        self.open.cpu_s_per_pod += cpu_pods / f64::from(ready.max(1)) * seconds;
         self.ready_s += f64::from(ready) * seconds;
         self.violated_s += if violated { seconds } else { 0.0 };
         self.hidden |= hidden;
@@ -95,7 +127,7 @@ impl Scraper {
 
     /// Reads the counters at `now_s`.
     pub fn scrape(&mut self, now_s: f64) {
-        let interval = (!self.hidden).then_some((self.requests, self.cpu_pod_s));
+        let interval = (!self.hidden).then_some(self.open);
         self.intervals.push_back(interval);
         while self.intervals.len() > self.window_scrapes {
             self.intervals.pop_front();
@@ -104,7 +136,11 @@ impl Scraper {
         self.view.scrape += 1;
         self.view.last_ready = self.ready_s / f64::from(self.interval_s);
         self.view.last_violated_share = self.violated_s / f64::from(self.interval_s);
-        (self.requests, self.cpu_pod_s, self.ready_s) = (0.0, 0.0, 0.0);
+        let window_start_s = now_s - f64::from(self.interval_s) * self.window_scrapes as f64;
+        while self.became_ready_s.front().is_some_and(|&at| at <= window_start_s) {
+            self.became_ready_s.pop_front();
+        }
+        (self.open, self.ready_s) = (Interval::default(), 0.0);
         (self.violated_s, self.hidden) = (0.0, false);
         self.refresh();
     }
@@ -112,22 +148,29 @@ impl Scraper {
     fn refresh(&mut self) {
         let width = f64::from(self.interval_s);
         let last = self.intervals.back().copied().flatten();
-        self.view.last_requests_rps = last.map(|(r, _)| r / width);
-        self.view.last_cpu_pods = last.map(|(_, c)| c / width);
+        self.view.last_requests_rps = last.map(|i| i.requests / width);
+        self.view.last_cpu_pods = last.map(|i| i.cpu_pod_s / width);
         // A counter's rate needs the newest reading; older gaps only shorten the window.
-        let known: (f64, f64, f64) = self
-            .intervals
-            .iter()
-            .flatten()
-            .fold((0.0, 0.0, 0.0), |(r, c, n), (requests, cpu)| (r + requests, c + cpu, n + width));
-        let usable = last.is_some() && known.2 > 0.0;
-        self.view.requests_rps = usable.then(|| known.0 / known.2);
-        self.view.cpu_pods = usable.then(|| known.1 / known.2);
+        let mut sum = Interval::default();
+        let mut seconds = 0.0;
+        for i in self.intervals.iter().flatten() {
+            sum.requests += i.requests;
+            sum.cpu_pod_s += i.cpu_pod_s;
+            sum.cpu_s_per_pod += i.cpu_s_per_pod;
+            seconds += width;
+        }
+        let usable = last.is_some() && seconds > 0.0;
+        let mean = |total: f64| usable.then(|| total / seconds);
+        self.view.requests_rps = mean(sum.requests);
+        self.view.cpu_pods = mean(sum.cpu_pod_s);
+        self.view.cpu_per_pod = mean(sum.cpu_s_per_pod);
     }
 
     /// What is visible now.
     pub fn view(&self, now_s: f64, replicas: u32, ready: u32) -> View {
-        View { now_s, replicas, ready, ..self.view }
+        // Scaled in since: the newest pods are gone first.
+        let fresh_ready = (self.became_ready_s.len() as u32).min(ready);
+        View { now_s, replicas, ready, fresh_ready, ..self.view }
     }
 }
 
@@ -137,19 +180,20 @@ mod tests {
 
     #[test]
     fn a_window_smooths_and_the_last_interval_does_not() {
-        let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0);
+        let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0, 2);
         s.tick(10.0, 50.0, 10.0, 2, true, false);
         s.scrape(10.0);
         let v = s.view(12.0, 3, 2);
         assert_eq!(v.requests_rps, Some(20.0));
         assert_eq!(v.last_requests_rps, Some(50.0));
         assert_eq!(v.cpu_pods, Some(4.0));
+        assert_eq!(v.cpu_per_pod, Some(2.0));
         assert_eq!(v.last_violated_share, 1.0);
     }
 
     #[test]
     fn what_was_not_recorded_is_absent_not_zero() {
-        let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0);
+        let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0, 2);
         s.tick(10.0, 50.0, 10.0, 2, false, true);
         s.scrape(10.0);
         let v = s.view(10.0, 2, 2);

@@ -128,7 +128,8 @@ pub fn run(
     let first = demand.offered_rps.iter().take((60 / tick_s) as usize).copied().fold(0.0, f32::max);
     let start = policy.initial_replicas().unwrap_or_else(|| replicas_for(f64::from(first) / 0.6, capacity));
     let mut cluster = Cluster::new(clamp(start.max(1)), settings.startup, seed);
-    let mut scraper = Scraper::new(settings.scrape_s, settings.window_s, &demand.history_rps, capacity);
+    let mut scraper =
+        Scraper::new(settings.scrape_s, settings.window_s, &demand.history_rps, capacity, cluster.ready());
     let mut queue = Queue::new(settings.service_s, u64::from(settings.client_timeout_s));
     let mut scorer = Scorer::default();
     let mut recording: Option<Recording> = record.then(Vec::new);
@@ -141,7 +142,10 @@ pub fn run(
         let offered = f64::from(offered);
         let second = i as u64 * u64::from(tick_s);
         let now_s = second as f64;
-        cluster.advance(now_s, |took_s| policy.pod_ready(took_s));
+        cluster.advance(now_s, |took_s| {
+            policy.pod_ready(took_s);
+            scraper.pod_ready(now_s);
+        });
         let at_scrape = second.is_multiple_of(u64::from(settings.scrape_s));
         if at_scrape {
             if second > 0 {
