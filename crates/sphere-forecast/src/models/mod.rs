@@ -1,0 +1,72 @@
+//! Which point models are there?
+//!
+//! One file per model, each with its source. [`Model`] is the closed set of them: what the registry builds,
+//! and what is stored as a workload's state.
+
+mod holt_winters;
+mod last;
+mod mean;
+mod seasonal_naive;
+mod smoothing;
+
+pub use holt_winters::{HoltWinters, HoltWintersConfig, SeasonKind};
+pub use last::LastValue;
+pub use mean::MovingMean;
+pub use seasonal_naive::SeasonalNaive;
+pub use smoothing::{Smoothing, SmoothingConfig, TrendKind};
+
+use crate::PointModel;
+use serde::{Deserialize, Serialize};
+
+/// Any of the point models.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant)] // one per workload, in one place; a box would cost a pointer chase per step
+pub enum Model {
+    /// See [`LastValue`].
+    Last(LastValue),
+    /// See [`MovingMean`].
+    Mean(MovingMean),
+    /// See [`SeasonalNaive`].
+    SeasonalNaive(SeasonalNaive),
+    /// See [`Smoothing`].
+    Smoothing(Smoothing),
+    /// See [`HoltWinters`].
+    HoltWinters(HoltWinters),
+}
+
+macro_rules! each {
+    ($self:expr, $model:ident => $body:expr) => {
+        match $self {
+            Model::Last($model) => $body,
+            Model::Mean($model) => $body,
+            Model::SeasonalNaive($model) => $body,
+            Model::Smoothing($model) => $body,
+            Model::HoltWinters($model) => $body,
+        }
+    };
+}
+
+impl PointModel for Model {
+    fn observe(&mut self, value: f64) {
+        each!(self, m => m.observe(value))
+    }
+    fn skip(&mut self) {
+        each!(self, m => m.skip())
+    }
+    fn restart(&mut self, steps: u64) {
+        each!(self, m => m.restart(steps))
+    }
+    fn refit(&mut self) {
+        each!(self, m => m.refit())
+    }
+    fn observations(&self) -> usize {
+        each!(self, m => m.observations())
+    }
+    fn needed(&self) -> usize {
+        each!(self, m => m.needed())
+    }
+    fn predict(&self, out: &mut [f64]) {
+        each!(self, m => m.predict(out))
+    }
+}

@@ -1,0 +1,273 @@
+//! Which forecaster does a name stand for?
+//!
+//! Names are what users write in a spec or on the command line: `holt`, `mean-6`, `seasonal-naive-1d`,
+//! `hw-add-1h@720`. [`MODELS`] lists the forms with a line of explanation and the source of each.
+
+use crate::models::{
+    HoltWinters, HoltWintersConfig, LastValue, Model, MovingMean, SeasonKind, SeasonalNaive, Smoothing,
+    SmoothingConfig, TrendKind,
+};
+use crate::{Forecaster, Online, OnlineConfig};
+use std::time::Duration;
+
+/// One form of model name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The name, with what varies in angle brackets.
+    pub form: &'static str,
+    /// A name of this form.
+    pub example: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// Where it comes from.
+    pub source: &'static str,
+}
+
+const FPP3: &str = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., 5.2";
+
+/// All forms of names [`build`] accepts. `<window>` is always optional: `@360` estimates on 360 values instead
+/// of the default.
+pub const MODELS: [ModelInfo; 10] = [
+    ModelInfo { form: "last", example: "last", description: "demand stays as it is", source: FPP3 },
+    ModelInfo { form: "mean-<n>", example: "mean-6", description: "mean of the last n values", source: FPP3 },
+    ModelInfo {
+        form: "seasonal-naive-<season>",
+        example: "seasonal-naive-1d",
+        description: "demand at the same time one season ago; the last value while history is shorter",
+        source: FPP3,
+    },
+    ModelInfo {
+        form: "last-week",
+        example: "last-week",
+        description: "same as seasonal-naive-7d",
+        source: FPP3,
+    },
+    ModelInfo {
+        form: "ses@<window>",
+        example: "ses",
+        description: "simple exponential smoothing, estimated on 60 values",
+        source: "Brown, Statistical Forecasting for Inventory Control, 1959",
+    },
+    ModelInfo {
+        form: "holt@<window>",
+        example: "holt",
+        description: "level and additive trend, estimated on 60 values",
+        source: "Holt, 1957; Int. J. Forecasting 20, 2004",
+    },
+    ModelInfo {
+        form: "damped-holt@<window>",
+        example: "damped-holt",
+        description: "level and damped trend, estimated on 60 values",
+        source: "Gardner & McKenzie, Management Science 31, 1985",
+    },
+    ModelInfo {
+        form: "hw-add-<season>@<window>",
+        example: "hw-add-1h",
+        description: "level, trend and additive season; hw-add-<season>-flat without trend",
+        source: "Winters, Management Science 6, 1960",
+    },
+    ModelInfo {
+        form: "hw-mul-<season>@<window>",
+        example: "hw-mul-24",
+        description: "level, trend and multiplicative season; hw-mul-<season>-flat without trend",
+        source: "Winters, Management Science 6, 1960",
+    },
+    ModelInfo {
+        form: "classic",
+        example: "classic",
+        description: "the founding system: holt on 60 values, first after 20, refitted every 6 steps, \
+                      stale between refits; classic-fresh without the staleness",
+        source: "SPHERE's founding configuration",
+    },
+];
+
+/// Longest season a name may ask for, steps: a year of seconds would be 250 MB.
+const LONGEST_SEASON: u64 = 1 << 20;
+/// Longest window a name may ask for, values.
+const LONGEST_WINDOW: usize = 1 << 17;
+
+/// A name that stands for no model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no forecaster `{name}`: {reason}; accepted are {}, where <season> is a number of steps or a duration such \
+     as 30s, 5m, 1h, 1d, and @<window> is optional",
+    MODELS.map(|m| m.form).join(", ")
+)]
+pub struct UnknownModel {
+    /// As given.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The forecaster `name` stands for, on a grid of `step`, with the default settings.
+pub fn create(name: &str, step: Duration) -> Result<Box<dyn Forecaster>, UnknownModel> {
+    Ok(Box::new(build(name, OnlineConfig::new(step))?))
+}
+
+/// As [`create`], with all settings, and as the concrete type, which can be stored and restored.
+pub fn build(name: &str, config: OnlineConfig) -> Result<Online<Model>, UnknownModel> {
+    let model = model(name, Duration::from_millis(config.step_ms))
+        .map_err(|reason| UnknownModel { name: name.into(), reason })?;
+    Ok(Online::new(name, model, config))
+}
+
+fn model(name: &str, step: Duration) -> Result<Model, String> {
+    let (base, window) = match name.split_once('@') {
+        Some((base, window)) => {
+            let window = window.parse().map_err(|_| format!("`{window}` is not a number of values"))?;
+            if !(10..=LONGEST_WINDOW).contains(&window) {
+                return Err(format!("a window has 10 to {LONGEST_WINDOW} values"));
+            }
+            (base, Some(window))
+        }
+        None => (name, None),
+    };
+    let smoothing = |trend| {
+        let defaults = SmoothingConfig::new(trend);
+        Model::Smoothing(Smoothing::new(SmoothingConfig {
+            window: window.unwrap_or(defaults.window),
+            ..defaults
+        }))
+    };
+    let seasonal = |season: &str, kind| {
+        let (season, trend) = match season.strip_suffix("-flat") {
+            Some(season) => (season, TrendKind::None),
+            None => (season, TrendKind::Additive),
+        };
+        let steps = season_steps(season, step)?;
+        if steps < 2 {
+            return Err("a season has at least 2 steps".into());
+        }
+        let defaults = HoltWintersConfig::new(kind, trend, steps);
+        let window = window.unwrap_or(defaults.window);
+        if window < 2 * steps {
+            return Err(format!("a window of {window} values holds no two seasons of {steps} steps"));
+        }
+        Ok(Model::HoltWinters(HoltWinters::new(HoltWintersConfig { window, ..defaults })))
+    };
+    let model = match base {
+        "ses" => return Ok(smoothing(TrendKind::None)),
+        "holt" => return Ok(smoothing(TrendKind::Additive)),
+        "damped-holt" => return Ok(smoothing(TrendKind::Damped)),
+        _ if base.starts_with("hw-add-") => return seasonal(&base[7..], SeasonKind::Additive),
+        _ if base.starts_with("hw-mul-") => return seasonal(&base[7..], SeasonKind::Multiplicative),
+        "last" => Model::Last(LastValue::default()),
+        "classic" => Model::Smoothing(Smoothing::classic(true)),
+        "classic-fresh" => Model::Smoothing(Smoothing::classic(false)),
+        "last-week" => Model::SeasonalNaive(SeasonalNaive::new(season_steps("7d", step)?)),
+        _ => {
+            if let Some(n) = base.strip_prefix("mean-") {
+                match n.parse() {
+                    Ok(n) if (1..=LONGEST_WINDOW).contains(&n) => Model::Mean(MovingMean::new(n)),
+                    _ => return Err(format!("`{n}` is not a number of values from 1 to {LONGEST_WINDOW}")),
+                }
+            } else if let Some(season) = base.strip_prefix("seasonal-naive-") {
+                Model::SeasonalNaive(SeasonalNaive::new(season_steps(season, step)?))
+            } else {
+                return Err("not a known name".into());
+            }
+        }
+    };
+    if window.is_some() { Err(format!("`{base}` has no window")) } else { Ok(model) }
+}
+
+/// A season in steps: a plain number, or a duration that is a whole number of steps.
+fn season_steps(text: &str, step: Duration) -> Result<usize, String> {
+    let steps = if let Ok(steps) = text.parse::<u64>() {
+        steps
+    } else {
+        let season_ms = parse_duration_ms(text).ok_or_else(|| {
+            format!("`{text}` is neither a number of steps nor a duration such as 30s, 5m, 1h, 1d")
+        })?;
+        let step_ms = step.as_millis().max(1);
+        if u128::from(season_ms) % step_ms != 0 {
+            return Err(format!("{text} is no whole number of {} s steps", step.as_secs_f64()));
+        }
+        u64::try_from(u128::from(season_ms) / step_ms).unwrap_or(u64::MAX)
+    };
+    if !(1..=LONGEST_SEASON).contains(&steps) {
+        return Err(format!("a season has 1 to {LONGEST_SEASON} steps, this one {steps}"));
+    }
+    Ok(steps as usize)
+}
+
+/// Milliseconds in `1d`, `90s`, `1h30m`, `500ms`; `None` for anything else.
+fn parse_duration_ms(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 604_800_000,
+            _ => return None,
+        };
+        rest = &rest[letters..];
+        total = total.checked_add(number.checked_mul(unit)?)?;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn every_listed_example_can_be_created_and_keeps_its_name() {
+        for info in MODELS {
+            assert_eq!(create(info.example, STEP).unwrap().name(), info.example);
+        }
+        for name in ["hw-add-12-flat", "ses@360", "hw-mul-1m@100", "classic-fresh", "seasonal-naive-1h30m"] {
+            assert_eq!(create(name, STEP).unwrap().name(), name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_what_is_accepted() {
+        let error = build("hotl", OnlineConfig::new(STEP)).unwrap_err().to_string();
+        for info in MODELS {
+            assert!(error.contains(info.form), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_make_no_sense_are_refused_with_the_reason() {
+        for (name, reason) in [
+            ("mean-0", "number of values"),
+            ("mean-x", "number of values"),
+            ("seasonal-naive-7s", "whole number"),
+            ("seasonal-naive-1y", "neither"),
+            ("seasonal-naive-0", "1 to"),
+            ("seasonal-naive-999999d", "1 to"),
+            ("hw-add-1", "at least 2"),
+            ("hw-add-60@100", "no two seasons"),
+            ("last@60", "no window"),
+            ("holt@5", "10 to"),
+            ("holt@many", "not a number"),
+            ("", "not a known name"),
+        ] {
+            let error = build(name, OnlineConfig::new(STEP)).unwrap_err();
+            assert!(error.reason.contains(reason), "{name}: {}", error.reason);
+        }
+    }
+
+    #[test]
+    fn durations_and_steps_name_the_same_season() {
+        let by_time = model("seasonal-naive-7d", STEP).unwrap();
+        assert_eq!(by_time, model("seasonal-naive-60480", STEP).unwrap());
+        assert_eq!(by_time, model("last-week", STEP).unwrap());
+        assert_eq!(parse_duration_ms("1h30m"), Some(5_400_000));
+        assert_eq!(parse_duration_ms("h"), None);
+        assert_eq!(parse_duration_ms("5"), None);
+    }
+}
