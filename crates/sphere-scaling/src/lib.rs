@@ -4,5 +4,9 @@
 //! simulator runs the very code production runs.
 //!
 //! - [`hpa`]: what the Kubernetes HPA would choose. Baseline, fallback and shadow.
+//! - [`classic`]: what SPHERE's founding rule would choose.
+//! - [`safety`]: when not to trust what we have, and what to do then.
 
+pub mod classic;
 pub mod hpa;
+pub mod safety;
