@@ -229,9 +229,9 @@ impl Forecast {
         now > self.valid_until
     }
 
-    /// The first step that ends at or after `at`, if the horizon reaches it.
+    /// The step in which `at` falls (its end belongs to the next one), if the horizon reaches it. Of steps left out, the next one given.
     pub fn at(&self, at: Timestamp) -> Option<&StepForecast> {
-        self.steps.iter().find(|s| s.at >= at)
+        self.steps.iter().find(|s| s.at > at)
     }
 }
 

@@ -52,11 +52,10 @@ impl LeadTime {
         self.startup() + Duration::from_secs_f64(self.delay_s)
     }
 
-    /// The lead in forecast steps after the last one seen: the first step that such a replica serves (nearly)
-    /// whole.
+    /// The lead in forecast steps after the last one seen: the step in which such a replica becomes ready.
     pub fn steps(&self, step: Duration) -> u32 {
         let step_s = step.as_secs_f64().max(1e-3);
-        (self.lead().as_secs_f64() / step_s).round() as u32 + 1
+        ((self.lead().as_secs_f64() + 1e-6) / step_s) as u32 + 1
     }
 }
 
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_first_serves_the_step_after_its_lead() {
+    fn the_lead_step_is_the_one_a_pod_becomes_ready_in() {
         let steps = |s| LeadTime::new(Duration::from_secs(s), Duration::ZERO).steps(Duration::from_secs(10));
         assert_eq!((steps(30), steps(60), steps(180)), (4, 7, 19));
         let late = LeadTime::new(Duration::from_secs(30), Duration::from_secs(1));

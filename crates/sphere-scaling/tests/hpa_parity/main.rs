@@ -66,7 +66,8 @@ fn same_conditions(want: &Value, got: &Value) -> bool {
 
 /// Prints past the capture of the test runner.
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").unwrap();
 }
 
 /// Runs a file; the number of failures, which are printed.

@@ -3,6 +3,7 @@
 //! A policy sees only the [`View`] of its instant (and, before the run, the history); the oracle alone may
 //! look ahead.
 
+mod classic;
 mod fixed;
 mod hpa;
 mod oracle;
@@ -10,10 +11,11 @@ mod sphere;
 
 use crate::demand::Demand;
 use crate::metrics::View;
+pub use classic::Classic;
 pub use fixed::Static;
 pub use hpa::{HpaPolicy, HpaSignal};
 pub use oracle::Oracle;
-pub use sphere::{Objective, SpherePolicy};
+pub use sphere::SpherePolicy;
 use sphere_core::{Distribution, Timestamp};
 
 /// One contestant.

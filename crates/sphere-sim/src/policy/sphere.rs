@@ -1,57 +1,93 @@
 //! What does SPHERE order?
+//!
+//! The production code, on the simulated scrapes: [`LeadForecaster`] learns the requests counted since the last
+//! scrape and forecasts one lead time ahead; [`Autoscaler`] in mode `Full` decides, with the exact HPA at 60 % CPU
+//! as its reactive part. The capacity of a pod is stated and corrected from CPU where CPU says something (queue
+//! physics); start-up times are measured. Before the run the history is rehearsed: forecasts, the mean fleet and
+//! the SLO loop learn from it as they would from a backfill.
 
 use super::Policy;
+use super::hpa::{HpaSignal, HpaView, hpa_spec};
 use crate::demand::Demand;
 use crate::metrics::View;
-use crate::run::Settings;
-use sphere_core::{Distribution, Timestamp};
+use crate::run::{Physics, Settings};
+use sphere_core::{Decision, Distribution, Forecast, Mode, StepForecast, Timestamp};
 use sphere_forecast::{Forecaster, LeadConfig, LeadForecaster};
-use sphere_scaling::{PriceConfig, PricePolicy, SloLoop};
+use sphere_scaling::hpa::HpaConfig;
+use sphere_scaling::{Autoscaler, Objective, Observation, ScalingSpec};
 use std::time::Duration;
 
-/// What SPHERE is asked to optimise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Objective {
-    /// One violated second is worth this many mean fleets.
-    PriceRatio(f64),
-    /// Allowed share of time over capacity.
-    Slo(f64),
-}
+/// The reactive part SPHERE falls back to.
+const REACTIVE: HpaSignal = HpaSignal::CpuPct(60);
+/// Steps a forecast stays valid.
+const VALID_STEPS: u32 = 6;
 
 /// SPHERE's contestant.
 pub struct SpherePolicy {
     forecaster: LeadForecaster,
-    price: PricePolicy,
-    slo: Option<SloLoop>,
+    autoscaler: Autoscaler,
+    hpa_view: HpaView,
     capacity_rps: f64,
-    bounds: (u32, u32),
+    measures_utilization: bool,
     step: Duration,
     offset_s: u32,
     last_scrape: u64,
+    last: Option<Decision>,
 }
 
 impl SpherePolicy {
-    /// new
+    /// SPHERE with an objective, everything else at its default.
     pub fn new(objective: Objective, settings: &Settings) -> Self {
-        let step_s = f64::from(settings.scrape_s);
-        let lead = (settings.lead_s() / step_s).round() as u32 + 1;
-        let step = Duration::from_secs(u64::from(settings.scrape_s));
-        let forecaster =
-            LeadForecaster::new(LeadConfig { step, leads_steps: vec![lead], ..LeadConfig::default() });
-        let (ratio, slo) = match objective {
-            Objective::PriceRatio(r) => (r, None),
-            Objective::Slo(eps) => (20.0, SloLoop::new(eps).ok()),
+        let spec = ScalingSpec {
+            metrics: hpa_spec(REACTIVE, settings).metrics,
+            mode: Mode::Full,
+            objective,
+            capacity_per_pod: Some(settings.capacity_rps),
+            startup_seconds: settings.startup.median_s(),
+            ..ScalingSpec::new(settings.min_replicas, settings.max_replicas)
         };
+        let step = Duration::from_secs(u64::from(settings.scrape_s));
+        let delay = Duration::from_secs(u64::from(settings.decision_delay_s));
+        let autoscaler = Autoscaler::new(spec, HpaConfig::default(), delay);
+        let lead = autoscaler.lead_time().steps(step);
+        let config = LeadConfig { step, leads_steps: vec![lead], ..LeadConfig::default() };
         Self {
-            forecaster,
-            price: PricePolicy::new(PriceConfig { price_ratio: ratio, ..PriceConfig::default() }),
-            slo,
+            forecaster: LeadForecaster::new(config),
+            autoscaler,
+            hpa_view: HpaView::new(settings),
             capacity_rps: settings.capacity_rps,
-            bounds: (settings.min_replicas, settings.max_replicas),
+            measures_utilization: settings.physics == Physics::Queue,
             step,
             offset_s: settings.decision_delay_s,
             last_scrape: 0,
+            last: None,
         }
+    }
+
+    /// The decision last made, with its reasons.
+    pub fn last_decision(&self) -> Option<&Decision> {
+        self.last.as_ref()
+    }
+
+    /// The decision maker, for its state.
+    pub fn autoscaler(&self) -> &Autoscaler {
+        &self.autoscaler
+    }
+
+    /// The forecast at the lead time, as one step.
+    fn forecast(&self) -> Option<Forecast> {
+        let demand = *self.forecaster.at_lead()?;
+        let grid = self.forecaster.grid()?;
+        Some(Forecast {
+            workload: None,
+            issued_at: grid.last,
+            valid_until: grid.last + self.step * VALID_STEPS,
+            step_ms: self.step.as_millis() as u64,
+            steps: vec![StepForecast { at: grid.last + self.step * self.forecaster.lead_steps(), demand }],
+            model: String::new(),
+            model_version: self.forecaster.version(),
+            trust: self.forecaster.trust(),
+        })
     }
 }
 
@@ -66,43 +102,63 @@ impl Policy for SpherePolicy {
 
     fn warm_up(&mut self, demand: &Demand) {
         let n = demand.history_rps.len();
+        let lead = self.forecaster.lead_steps() as usize;
         for (k, rate) in demand.history_rps.iter().enumerate() {
             let at = demand.start - self.step * (n - 1 - k) as u32;
-            match rate {
-                Some(rate) => {
-                    self.forecaster.observe(at, f64::from(*rate));
-                    if let Some(d) = self.forecaster.at_lead() {
-                        self.price.observe(d.mean(), self.capacity_rps);
-                    }
-                }
-                None => self.forecaster.miss(at),
+            let Some(rate) = rate else {
+                self.forecaster.miss(at);
+                continue;
+            };
+            self.forecaster.observe(at, f64::from(*rate));
+            if let Some(expected) = self.forecaster.at_lead() {
+                self.autoscaler.rehearse(f64::from(*rate), expected, self.capacity_rps, lead - 1);
             }
         }
     }
 
-    fn decide(&mut self, at: Timestamp, view: &View) -> u32 {
+    fn decide(&mut self, now: Timestamp, view: &View) -> u32 {
         if view.scrape != self.last_scrape {
             self.last_scrape = view.scrape;
-            let at = at - Duration::from_secs(u64::from(self.offset_s));
+            let lead = self.autoscaler.lead_time().steps(self.step);
+            if lead != self.forecaster.lead_steps() {
+                self.forecaster.set_lead_steps(lead);
+            }
+            let at = now - Duration::from_secs(u64::from(self.offset_s));
             match view.last_requests_rps {
                 Some(rate) => {
                     self.forecaster.observe(at, rate);
-                    if let Some(d) = self.forecaster.at_lead() {
-                        self.price.observe(d.mean(), self.capacity_rps);
-                    }
                 }
                 None => self.forecaster.miss(at),
             }
         }
-        let Some(d) = self.forecaster.at_lead() else { return view.replicas };
-        if let Some(slo) = &self.slo {
-            self.price.set_price_ratio(slo.price_ratio());
-        }
-        let choice = self.price.choose(view.replicas, self.bounds, d, self.capacity_rps);
-        if let Some(slo) = &mut self.slo {
-            slo.step(view.last_violated_share, choice.exceedance, self.forecaster.lead_steps() as usize - 1);
-        }
-        choice.replicas
+        let forecast = self.forecast();
+        let utilization = view.last_cpu_pods.map(|cpu| cpu / view.last_ready.max(1.0));
+        let Self { autoscaler, hpa_view, .. } = self;
+        let decision = hpa_view.with(REACTIVE, now, view, |snapshot| {
+            let seen = Observation {
+                now,
+                current: view.replicas,
+                ready: view.ready,
+                snapshot: *snapshot,
+                demand: view.last_requests_rps,
+                capacity_per_pod: None,
+                utilization: if self.measures_utilization { utilization } else { None },
+                mean_ready: view.last_ready,
+                censored: false,
+                violated_share: view.last_requests_rps.map(|_| view.last_violated_share),
+                conflict_with: None,
+            };
+            let decision = autoscaler.decide(&seen, forecast.as_ref());
+            autoscaler.record(now, decision.current, decision.desired);
+            decision
+        });
+        let desired = decision.desired;
+        self.last = Some(decision);
+        desired
+    }
+
+    fn pod_ready(&mut self, took_s: f64) {
+        self.autoscaler.pod_started(Duration::from_secs_f64(took_s));
     }
 
     fn expected_at_lead(&self) -> Option<Distribution> {
