@@ -43,6 +43,7 @@ mod calculator;
 mod combine;
 mod join;
 mod pods;
+mod propose;
 mod quantity;
 mod spec;
 mod status;
@@ -62,6 +63,7 @@ pub use join::{Container, ContainerUsage, CustomSample, Pod, PodReadings, Resour
 pub use pods::{
     ConditionStatus, Phase, PodGroup, PodReading, PodSample, PodStatus, Readiness, Request, group_of,
 };
+pub use propose::Reading;
 pub use quantity::{Fraction, ParseQuantityError, Quantity};
 pub use spec::{
     Behavior, ContainerResourceMetric, ExternalMetric, HpaConfig, HpaSpec, LabelOperator, LabelRequirement,
@@ -69,7 +71,5 @@ pub use spec::{
     Policy, PolicyType, ResourceMetric, Rules, SelectPolicy, TargetType,
 };
 pub use status::{Condition, ConditionReason, ConditionType, HpaState, HpaStatus, MetricError, MetricStatus};
-pub use sync::{
-    Branch, Evaluation, Hpa, Reading, Scale, ScaleWrite, Selector, Snapshot, SyncError, SyncOutcome,
-};
+pub use sync::{Branch, Evaluation, Hpa, Scale, ScaleWrite, Selector, Snapshot, SyncError, SyncOutcome};
 pub use validate::SpecError;

@@ -60,7 +60,7 @@ fn metrics_or_default<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<MetricS
 
 /// One metric to follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
+#[serde(tag = "type", deny_unknown_fields)]
 pub enum MetricSpec {
     /// CPU, memory, … of whole pods, from metrics.k8s.io.
     Resource {

@@ -55,33 +55,56 @@ pub enum ConditionType {
     ScaledToZero,
 }
 
-/// Reasons of conditions, a closed set.
+/// Reasons of conditions, a closed set with the names Kubernetes gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)] // The names are those of Kubernetes and say what they mean.
 pub enum ConditionReason {
+    /// The scale could not be read.
     FailedGetScale,
+    /// The scale was read; remains when metrics then fail.
     SucceededGetScale,
+    /// No window changed the proposal.
     ReadyForNewScale,
+    /// A recent lower proposal holds the size down.
     ScaleUpStabilized,
+    /// A recent higher proposal holds the size up.
     ScaleDownStabilized,
+    /// A new size was written.
     SucceededRescale,
+    /// A new size could not be written.
     FailedUpdateScale,
+    /// A proposal was accepted.
     ValidMetricFound,
+    /// The target is at zero and stays there.
     ScalingDisabled,
+    /// The selector is empty or can not be read.
     InvalidSelector,
+    /// Another autoscaler selects some of the same pods.
     AmbiguousSelector,
+    /// The first invalid metric is a Resource.
     FailedGetResourceMetric,
+    /// The first invalid metric is a ContainerResource.
     FailedGetContainerResourceMetric,
+    /// The first invalid metric is a Pods metric.
     FailedGetPodsMetric,
+    /// The first invalid metric is an Object metric.
     FailedGetObjectMetric,
+    /// The first invalid metric is an External metric.
     FailedGetExternalMetric,
+    /// The first invalid metric has an unknown source, or there are no metrics.
     InvalidMetricSourceType,
+    /// No limit changed the size.
     DesiredWithinRange,
+    /// Cut to the maximum.
     TooManyReplicas,
+    /// Raised to the minimum.
     TooFewReplicas,
+    /// Cut to what growth is allowed now.
     ScaleUpLimit,
+    /// Raised to what reduction is allowed now.
     ScaleDownLimit,
+    /// This autoscaler took the target to zero.
     ScaledToZero,
+    /// The last change did not lead to zero, or came from zero.
     NotScaledToZero,
 }
 

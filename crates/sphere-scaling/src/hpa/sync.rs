@@ -8,10 +8,11 @@
 //! itself is never moved towards a bound by a failure; bounds are enforced without metrics.
 
 use super::behavior::{RecommendationLog, ResolvedBehavior, limit, limit_legacy};
-use super::calculator::{self, PerPod, Proposal, Tolerance};
+use super::calculator::Tolerance;
 use super::combine::{Combined, combine};
-use super::pods::{ConditionStatus, PodReading, PodStatus};
-use super::spec::{HpaConfig, HpaSpec, MetricSpec, TargetType};
+use super::pods::{ConditionStatus, PodStatus};
+use super::propose::{Reading, failure_reason, propose_one};
+use super::spec::{HpaConfig, HpaSpec, MetricSpec};
 use super::status::{ConditionReason, ConditionType, HpaState, HpaStatus, MetricError, MetricStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,24 +37,6 @@ pub enum Selector {
     Invalid,
     /// Another autoscaler selects some of the same pods.
     Ambiguous,
-}
-
-/// What was measured for one metric of the spec.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Reading<'a> {
-    /// Nothing: why.
-    Unavailable(MetricError),
-    /// Resource, ContainerResource, Pods.
-    PerPod {
-        /// One per pod of the snapshot, in its order.
-        pods: &'a [PodReading],
-        /// Values of samples whose pod is not in the snapshot, milli-units.
-        strays_milli: &'a [i64],
-    },
-    /// Object: the value, milli-units.
-    Object(i64),
-    /// External: the series, milli-units.
-    External(&'a [i64]),
 }
 
 /// What the autoscaler sees in one sync. Borrowed, so that taking one costs nothing.
@@ -454,86 +437,5 @@ impl Hpa {
             let reason = if zero { ConditionReason::ScaledToZero } else { ConditionReason::NotScaledToZero };
             self.state.status.set(now, ConditionType::ScaledToZero, zero, reason);
         }
-    }
-}
-
-/// The reason of ScalingActive=False when this metric fails.
-fn failure_reason(metric: &MetricSpec) -> ConditionReason {
-    match metric {
-        MetricSpec::Resource { .. } => ConditionReason::FailedGetResourceMetric,
-        MetricSpec::ContainerResource { .. } => ConditionReason::FailedGetContainerResourceMetric,
-        MetricSpec::Pods { .. } => ConditionReason::FailedGetPodsMetric,
-        MetricSpec::Object { .. } => ConditionReason::FailedGetObjectMetric,
-        MetricSpec::External { .. } => ConditionReason::FailedGetExternalMetric,
-        MetricSpec::Unknown => ConditionReason::InvalidMetricSourceType,
-    }
-}
-
-/// Which form of the target counts for this source.
-enum Wanted {
-    Percent(i32),
-    PerPod(i64),
-    Total(i64),
-}
-
-fn wanted(metric: &MetricSpec) -> Result<Wanted, MetricError> {
-    let target = metric.target().ok_or(MetricError::UnknownSource)?;
-    let average = target.average_value.map(|q| Wanted::PerPod(q.milli()));
-    let total = target.value.map(|q| Wanted::Total(q.milli()));
-    let choice = match metric {
-        MetricSpec::Resource { .. } | MetricSpec::ContainerResource { .. } => {
-            average.or(target.average_utilization.map(Wanted::Percent))
-        }
-        MetricSpec::Pods { .. } => average,
-        // The declared type decides for an object, the value present for an external metric.
-        MetricSpec::Object { .. } => match target.kind {
-            TargetType::Value => total,
-            TargetType::AverageValue => average,
-            TargetType::Utilization => None,
-        },
-        MetricSpec::External { .. } => average.or(total),
-        MetricSpec::Unknown => None,
-    };
-    choice.ok_or(MetricError::NoTarget)
-}
-
-fn propose_one(
-    now: Timestamp,
-    metric: &MetricSpec,
-    reading: Reading<'_>,
-    pods: &[PodStatus],
-    scale: Scale,
-    tolerance: Tolerance,
-    config: &HpaConfig,
-) -> Result<Proposal, MetricError> {
-    let wanted = wanted(metric)?;
-    let total = match reading {
-        Reading::Unavailable(error) => return Err(error),
-        Reading::PerPod { pods: readings, strays_milli } => {
-            let (current, cpu) = (scale.spec_replicas, metric.is_cpu());
-            let metered = PerPod { now, current, pods, readings, strays_milli, cpu, tolerance, config };
-            return match (metric, wanted) {
-                (MetricSpec::Object { .. } | MetricSpec::External { .. }, _) => {
-                    Err(MetricError::UnknownSource)
-                }
-                (_, Wanted::Percent(target)) => metered.utilization(target),
-                (_, Wanted::PerPod(target)) => metered.average(target),
-                (_, Wanted::Total(_)) => Err(MetricError::NoTarget),
-            };
-        }
-        Reading::Object(total) if matches!(metric, MetricSpec::Object { .. }) => total,
-        Reading::External(values) if matches!(metric, MetricSpec::External { .. }) => {
-            calculator::external_total(values)?
-        }
-        Reading::Object(_) | Reading::External(_) => return Err(MetricError::UnknownSource),
-    };
-    match wanted {
-        Wanted::Total(target) => {
-            calculator::total_target(scale.spec_replicas, total, target, pods, tolerance)
-        }
-        Wanted::PerPod(target) => {
-            Ok(calculator::shared_target(scale.status_replicas, total, target, tolerance))
-        }
-        Wanted::Percent(_) => Err(MetricError::NoTarget),
     }
 }

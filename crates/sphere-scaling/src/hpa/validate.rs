@@ -172,6 +172,7 @@ mod tests {
         for text in [
             r#"{"maxReplicas": 3, "minReplica": 1}"#,
             r#"{"maxReplicas": 3, "metrics": [{"type": "Resourc"}]}"#,
+            r#"{"maxReplicas": 3, "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}, "pod": {}}]}"#,
             r#"{"maxReplicas": 3, "behavior": {"scaleup": {}}}"#,
         ] {
             assert!(serde_json::from_str::<HpaSpec>(text).is_err(), "{text}");

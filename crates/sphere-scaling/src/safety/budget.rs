@@ -29,7 +29,7 @@ pub struct ChangeBudget {
 }
 
 /// A change as far as the budget allows it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Granted {
     /// The size to go to: between the old and the wanted one.
     pub replicas: u32,

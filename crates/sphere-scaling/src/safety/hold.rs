@@ -37,7 +37,7 @@ pub struct Hold {
 }
 
 /// A size chosen without metrics.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// Replicas to have; at least the current ones.
     pub replicas: u32,

@@ -5,6 +5,8 @@
 //! that we scale is never left without a scaler. The kill switch and another writer stop us wholly. There is
 //! no hysteresis here: trust itself is lost fast and regained slowly.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sphere_core::{Mode, Reason, StepForecast};
 
 /// What stands in the way of acting at all.
@@ -17,7 +19,7 @@ pub struct Obstacles<'a> {
 }
 
 /// What is in force.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EffectiveMode {
     /// The mode; never above the one requested.
     pub mode: Mode,
