@@ -143,6 +143,15 @@ pub enum Reason {
         /// Share seen.
         achieved: f64,
     },
+    /// More time was spent over capacity than asked for; the price has been raised.
+    SloOverspent {
+        /// Share asked for.
+        requested: f64,
+        /// Share seen over about the last day.
+        achieved: f64,
+        /// The price ratio now.
+        price_ratio: f64,
+    },
     /// Another writer owns the target: hands off.
     Conflict {
         /// Who.
@@ -183,6 +192,7 @@ impl Reason {
             Reason::MetricsPartial { .. } => "MetricsPartial",
             Reason::Fallback { .. } => "Fallback",
             Reason::SloUnattainable { .. } => "SloUnattainable",
+            Reason::SloOverspent { .. } => "SloOverspent",
             Reason::Conflict { .. } => "Conflict",
             Reason::ChangeBudgetExhausted => "ChangeBudgetExhausted",
             Reason::Paused => "Paused",
@@ -243,6 +253,12 @@ impl fmt::Display for Reason {
             Reason::SloUnattainable { requested, achieved } => write!(
                 f,
                 "asked for {:.2} % of time over capacity, seen {:.2} %: not attainable at a sane price",
+                requested * 100.0,
+                achieved * 100.0
+            ),
+            Reason::SloOverspent { requested, achieved, price_ratio } => write!(
+                f,
+                "asked for {:.2} % of time over capacity, seen {:.2} %: demand was harder to foresee than before, the price ratio is now {price_ratio:.0}",
                 requested * 100.0,
                 achieved * 100.0
             ),

@@ -271,11 +271,7 @@ impl Autoscaler {
             let detail = if seen.demand.is_none() { "demand" } else { "a metric of the spec" };
             reasons.push(Reason::MetricsPartial { detail: detail.into() });
         }
-        if let Some(slo) = &self.state.slo
-            && slo.unattainable()
-        {
-            reasons.push(Reason::SloUnattainable { requested: slo.target(), achieved: slo.achieved() });
-        }
+        reasons.extend(self.state.slo.as_ref().and_then(SloLoop::reason));
         reasons.extend(in_force.reasons);
 
         let applied = match in_force.mode {
@@ -382,7 +378,7 @@ impl Autoscaler {
             demand > f64::from(ready) * capacity_per_pod
         };
         let choice = self.state.price.choose(ordered, bounds, at_lead, capacity_per_pod);
-        slo.step(f64::from(u8::from(violated)), choice.exceedance, lead_steps);
+        slo.rehearse(f64::from(u8::from(violated)), choice.exceedance, lead_steps);
         self.state.rehearsed.push_back(choice.replicas);
         while self.state.rehearsed.len() > lead_steps + 1 {
             self.state.rehearsed.pop_front();

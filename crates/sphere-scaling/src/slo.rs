@@ -3,7 +3,8 @@
 //! A user may state an objective as an SLO, "at most 1 % of time over capacity", instead of a price. The loop
 //! turns realised violations into the price: integral action on the *predicted* exceedance of the size just
 //! chosen, recalibrated by how predicted and realised violations compare over the last day, plus a small
-//! proportional push at each realised violation. Predicted exceedance is known at once and smooth; realised
+//! proportional push at each realised violation. Over a day the loop balances its budget: after overspending it aims
+//! lower, after underspending higher. Predicted exceedance is known at once and smooth; realised
 //! violations are rare and late.
 //!
 //! The price is bounded by 0.4/ε: beyond it pods are burnt without reaching the target. A target that stays out
@@ -11,12 +12,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sphere_core::Reason;
 use std::collections::VecDeque;
 
 /// Memory of realised and predicted violations: one day of 10 s steps.
 const CALIBRATION_MEMORY_STEPS: f64 = 8640.0;
 /// Slowest time constant of the integral action, in steps.
 const TIME_CONSTANT_STEPS: f64 = 500.0;
+/// Steps' worth of being exactly on target that the budget starts with: four hours of 10 s steps.
+const BUDGET_PRIOR_STEPS: f64 = 1440.0;
 /// Push per realised violation.
 const REALISED_GAIN: f64 = 0.1;
 /// Steps at the upper bound, with violations above twice the target, after which the target is called unattainable: one hour of 10 s steps.
@@ -30,6 +34,8 @@ pub struct SloLoop {
     realised: f64,
     predicted: f64,
     recent_share: f64,
+    /// Steps that `recent_share` was counted over.
+    counted: u64,
     steps: u64,
     at_bound_steps: u32,
     pending: VecDeque<f64>,
@@ -54,6 +60,7 @@ impl SloLoop {
             realised: 0.0,
             predicted: 0.0,
             recent_share: 0.0,
+            counted: 0,
             steps: 0,
             at_bound_steps: 0,
             pending: VecDeque::new(),
@@ -75,14 +82,46 @@ impl SloLoop {
         self.recent_share
     }
 
+    /// What to aim at now: less than the target after overspending, more after underspending.
+    fn aim(&self) -> f64 {
+        let n = CALIBRATION_MEMORY_STEPS.min(self.counted as f64);
+        let share = (self.recent_share * n + self.target * BUDGET_PRIOR_STEPS) / (n + BUDGET_PRIOR_STEPS);
+        (2.0 * self.target - share).clamp(0.4 * self.target, 1.6 * self.target)
+    }
+
     /// The target can not be reached at a sane price.
     pub fn unattainable(&self) -> bool {
         self.at_bound_steps >= UNATTAINABLE_STEPS && self.recent_share > 2.0 * self.target
     }
 
+    /// Over about the last day more was spent than asked for, beyond what chance explains in a few hours.
+    pub fn overspent(&self) -> bool {
+        self.counted as f64 >= BUDGET_PRIOR_STEPS && self.recent_share > 1.2 * self.target
+    }
+
+    /// The reason to report, if the target is not being kept.
+    pub fn reason(&self) -> Option<Reason> {
+        let (requested, achieved) = (self.target, self.recent_share);
+        if self.unattainable() {
+            Some(Reason::SloUnattainable { requested, achieved })
+        } else if self.overspent() {
+            Some(Reason::SloOverspent { requested, achieved, price_ratio: self.price_ratio })
+        } else {
+            None
+        }
+    }
+
     /// One step has ended. `violated_share`: share of it in which demand exceeded ready capacity;
     /// `exceedance`: what the size just chosen risks `lead_steps` ahead.
     pub fn step(&mut self, violated_share: f64, exceedance: f64, lead_steps: usize) {
+        self.counted += 1;
+        let memory = CALIBRATION_MEMORY_STEPS.min(self.counted as f64);
+        self.recent_share += (violated_share.clamp(0.0, 1.0) - self.recent_share) / memory;
+        self.rehearse(violated_share, exceedance, lead_steps);
+    }
+
+    /// As [`SloLoop::step`], for a past that is only replayed: nobody was hurt, so the budget is not touched.
+    pub fn rehearse(&mut self, violated_share: f64, exceedance: f64, lead_steps: usize) {
         self.steps += 1;
         let violation = violated_share.clamp(0.0, 1.0);
         let predicted_now = if self.pending.len() >= lead_steps.max(1) {
@@ -98,11 +137,9 @@ impl SloLoop {
         let keep = 1.0 - 1.0 / CALIBRATION_MEMORY_STEPS;
         self.realised = self.realised * keep + violation;
         self.predicted = self.predicted * keep + predicted_now;
-        self.recent_share +=
-            (violation - self.recent_share) / CALIBRATION_MEMORY_STEPS.min(self.steps as f64);
 
         let calibration = ((self.realised + 5.0) / (self.predicted + 5.0)).clamp(0.3, 4.0);
-        let gap = (calibration * exceedance / self.target - 1.0).clamp(-1.0, 4.0);
+        let gap = (calibration * exceedance / self.aim() - 1.0).clamp(-1.0, 4.0);
         let constant = TIME_CONSTANT_STEPS.min(20.0 + self.steps as f64 / 2.0);
         let push = gap / constant + REALISED_GAIN * (violation - self.target);
         let (low, high) = (0.005 / self.target, 0.4 / self.target);

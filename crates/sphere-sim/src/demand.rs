@@ -132,9 +132,13 @@ impl Demand {
         self.unrecorded.get(i).is_some_and(|r| r.contains(&tick))
     }
 
-    /// Replicas needed in each tick to carry all offered load.
+    /// Replicas needed in each tick to carry the mean load of its scrape interval.
     pub fn needed_replicas(&self, capacity_rps: f64) -> impl Iterator<Item = u32> + '_ {
-        self.offered_rps.iter().map(move |&d| replicas_for(f64::from(d), capacity_rps))
+        let ticks = (self.scrape_s / self.tick_s).max(1) as usize;
+        self.offered_rps.chunks(ticks).flat_map(move |interval| {
+            let mean = interval.iter().copied().map(f64::from).sum::<f64>() / interval.len() as f64;
+            std::iter::repeat_n(replicas_for(mean, capacity_rps), interval.len())
+        })
     }
 }
 

@@ -57,7 +57,6 @@ pub struct Scraper {
     /// When pods became ready, newest last, as long as a window remembers.
     became_ready_s: VecDeque<f64>,
     ready_s: f64,
-    violated_s: f64,
     hidden: bool,
     view: View,
 }
@@ -94,7 +93,6 @@ impl Scraper {
             open: Interval::default(),
             became_ready_s: VecDeque::new(),
             ready_s: 0.0,
-            violated_s: 0.0,
             hidden: false,
             view: View::default(),
         };
@@ -108,25 +106,16 @@ impl Scraper {
     }
 
     /// One tick of `seconds` passed.
-    pub fn tick(
-        &mut self,
-        seconds: f64,
-        offered_rps: f64,
-        cpu_pods: f64,
-        ready: u32,
-        violated: bool,
-        hidden: bool,
-    ) {
+    pub fn tick(&mut self, seconds: f64, offered_rps: f64, cpu_pods: f64, ready: u32, hidden: bool) {
         self.open.requests += offered_rps * seconds;
         self.open.cpu_pod_s += cpu_pods * seconds;
         self.open.cpu_s_per_pod += cpu_pods / f64::from(ready.max(1)) * seconds;
         self.ready_s += f64::from(ready) * seconds;
-        self.violated_s += if violated { seconds } else { 0.0 };
         self.hidden |= hidden;
     }
 
-    /// Reads the counters at `now_s`.
-    pub fn scrape(&mut self, now_s: f64) {
+    /// Reads the counters at `now_s`; `violated_share` of the interval demand was over ready capacity.
+    pub fn scrape(&mut self, now_s: f64, violated_share: f64) {
         let interval = (!self.hidden).then_some(self.open);
         self.intervals.push_back(interval);
         while self.intervals.len() > self.window_scrapes {
@@ -135,13 +124,13 @@ impl Scraper {
         self.view.scraped_at_s = now_s;
         self.view.scrape += 1;
         self.view.last_ready = self.ready_s / f64::from(self.interval_s);
-        self.view.last_violated_share = self.violated_s / f64::from(self.interval_s);
+        self.view.last_violated_share = violated_share;
         let window_start_s = now_s - f64::from(self.interval_s) * self.window_scrapes as f64;
         while self.became_ready_s.front().is_some_and(|&at| at <= window_start_s) {
             self.became_ready_s.pop_front();
         }
         (self.open, self.ready_s) = (Interval::default(), 0.0);
-        (self.violated_s, self.hidden) = (0.0, false);
+        self.hidden = false;
         self.refresh();
     }
 
@@ -181,8 +170,8 @@ mod tests {
     #[test]
     fn a_window_smooths_and_the_last_interval_does_not() {
         let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0, 2);
-        s.tick(10.0, 50.0, 10.0, 2, true, false);
-        s.scrape(10.0);
+        s.tick(10.0, 50.0, 10.0, 2, false);
+        s.scrape(10.0, 1.0);
         let v = s.view(12.0, 3, 2);
         assert_eq!(v.requests_rps, Some(20.0));
         assert_eq!(v.last_requests_rps, Some(50.0));
@@ -194,8 +183,8 @@ mod tests {
     #[test]
     fn what_was_not_recorded_is_absent_not_zero() {
         let mut s = Scraper::new(10, 40, &[Some(10.0); 4], 5.0, 2);
-        s.tick(10.0, 50.0, 10.0, 2, false, true);
-        s.scrape(10.0);
+        s.tick(10.0, 50.0, 10.0, 2, true);
+        s.scrape(10.0, 0.0);
         let v = s.view(10.0, 2, 2);
         assert_eq!((v.requests_rps, v.cpu_pods, v.last_requests_rps), (None, None, None));
     }

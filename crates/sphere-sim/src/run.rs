@@ -137,7 +137,7 @@ pub fn run(
 
     policy.warm_up(demand);
     let (period, offset) = (u64::from(policy.period_s().max(tick_s)), u64::from(policy.offset_s()));
-    let mut interval = (0.0, 0u32);
+    let mut interval = Interval::default();
     for (i, &offered) in demand.offered_rps.iter().enumerate() {
         let offered = f64::from(offered);
         let second = i as u64 * u64::from(tick_s);
@@ -149,13 +149,13 @@ pub fn run(
         let at_scrape = second.is_multiple_of(u64::from(settings.scrape_s));
         if at_scrape {
             if second > 0 {
-                scraper.scrape(now_s);
-                let mean = interval.0 / f64::from(interval.1.max(1));
-                scorer.step(replicas_for(mean, capacity), cluster.ready());
+                let violated_share = interval.close(tick, &mut scorer);
+                scraper.scrape(now_s, violated_share);
+                scorer.step(replicas_for(interval.mean_rps, capacity), cluster.ready());
                 if let Some(step) = recording.as_mut().and_then(|r| r.last_mut()) {
-                    step.offered_rps = mean;
+                    step.offered_rps = interval.mean_rps;
                 }
-                interval = (0.0, 0);
+                interval = Interval::default();
             }
             if let (Some(recording), Some(bands)) = (recording.as_mut(), bands.as_mut()) {
                 recording.push(RecordedStep {
@@ -191,11 +191,43 @@ pub fn run(
             Physics::Queue => queue.tick(second, offered, ready_rps, &mut scorer.latency),
         };
         scorer.tick(tick, offered, &outcome, cluster.replicas());
-        let violated = outcome.excess_rps > 0.0;
-        scraper.tick(tick, offered, outcome.served_rps / capacity, ready, violated, demand.is_unrecorded(i));
-        interval = (interval.0 + offered, interval.1 + 1);
+        scraper.tick(tick, offered, outcome.served_rps / capacity, ready, demand.is_unrecorded(i));
+        interval.tick(offered, ready_rps);
     }
+    interval.close(tick, &mut scorer);
     RunResult { score: scorer.finish(capacity, settings.physics == Physics::Queue), recording }
+}
+
+/// Demand against ready capacity over one scrape interval.
+///
+/// Whether demand is over capacity is judged on the mean over the interval: the noise of single seconds is
+/// absorbed by a little waiting, which latency shows, and no scaler that samples every 10 s could answer it.
+#[derive(Default)]
+struct Interval {
+    offered_rps: f64,
+    mean_rps: f64,
+    ready_rps: Vec<f64>,
+}
+
+impl Interval {
+    fn tick(&mut self, offered_rps: f64, ready_rps: f64) {
+        self.offered_rps += offered_rps;
+        self.ready_rps.push(ready_rps);
+    }
+
+    /// Scores the interval; returns the share of it in which demand was over ready capacity.
+    fn close(&mut self, tick_s: f64, scorer: &mut Scorer) -> f64 {
+        if self.ready_rps.is_empty() {
+            return 0.0;
+        }
+        let ticks = self.ready_rps.len() as f64;
+        self.mean_rps = self.offered_rps / ticks;
+        let excess = |ready: &f64| (self.mean_rps - ready * (1.0 + 1e-9)).max(0.0);
+        let excess_requests: f64 = self.ready_rps.iter().map(excess).sum::<f64>() * tick_s;
+        let violated = self.ready_rps.iter().filter(|ready| excess(ready) > 0.0).count() as f64;
+        scorer.violation(violated * tick_s, excess_requests);
+        violated / ticks
+    }
 }
 
 /// Forecasts under way, to be shown at the instant they are for.

@@ -15,9 +15,9 @@ use serde::Serialize;
 /// The scores of one run. Latencies are absent in loss physics.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Scorecard {
-    /// Share of time in which offered load exceeded ready capacity, %.
+    /// Share of time in which demand (mean over a scrape interval) exceeded ready capacity, %.
     pub violation_time_pct: f64,
-    /// Share of requests beyond ready capacity when they were to be served, %.
+    /// Share of requests beyond ready capacity (demand as above), %.
     pub violation_requests_pct: f64,
     /// Share of requests lost or given up, %.
     pub failed_requests_pct: f64,
@@ -126,14 +126,16 @@ impl Scorer {
         replicas: u32,
     ) {
         self.seconds += seconds;
-        if outcome.excess_rps > 0.0 {
-            self.violated_s += seconds;
-        }
         self.requests += offered_rps * seconds;
-        self.excess += outcome.excess_rps.min(offered_rps) * seconds;
         self.failed += outcome.failed_rps * seconds;
         self.served += outcome.served_rps * seconds;
         self.pod_s += f64::from(replicas) * seconds;
+    }
+
+    /// Demand was over ready capacity for `seconds`, by `requests` in all.
+    pub fn violation(&mut self, seconds: f64, requests: f64) {
+        self.violated_s += seconds;
+        self.excess += requests;
     }
 
     /// One step of the elasticity metrics: pods needed and pods ready.

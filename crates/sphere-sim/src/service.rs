@@ -15,8 +15,6 @@ use std::collections::VecDeque;
 pub struct TickOutcome {
     /// Served.
     pub served_rps: f64,
-    /// Could not be served in this tick (waiting or lost).
-    pub excess_rps: f64,
     /// Given up or lost.
     pub failed_rps: f64,
 }
@@ -24,7 +22,7 @@ pub struct TickOutcome {
 /// Loss physics: no queue.
 pub fn loss_tick(offered_rps: f64, capacity_rps: f64) -> TickOutcome {
     let excess_rps = (offered_rps - capacity_rps * (1.0 + 1e-9)).max(0.0);
-    TickOutcome { served_rps: offered_rps - excess_rps, excess_rps, failed_rps: excess_rps }
+    TickOutcome { served_rps: offered_rps - excess_rps, failed_rps: excess_rps }
 }
 
 /// Waiting requests, one cohort per second of arrival.
@@ -78,13 +76,12 @@ impl Queue {
             // The common case: all are served at once.
             let failed_rps =
                 if arrivals > 0.0 { self.answer(arrivals, 0.0, sharing_s, latency) } else { 0.0 };
-            return TickOutcome { served_rps: arrivals, excess_rps: 0.0, failed_rps };
+            return TickOutcome { served_rps: arrivals, failed_rps };
         }
 
         if arrivals > 0.0 {
             self.cohorts.push_back((second, arrivals));
         }
-        let demand = self.waiting();
         let mut left = capacity;
         let mut failed_rps = 0.0;
         while let Some(&(arrived, waiting)) = self.cohorts.front() {
@@ -112,11 +109,7 @@ impl Queue {
             latency.add(self.timeout_s as f64, waiting);
             self.cohorts.pop_front();
         }
-        TickOutcome {
-            served_rps: capacity - left.max(0.0),
-            excess_rps: (demand - capacity).max(0.0),
-            failed_rps,
-        }
+        TickOutcome { served_rps: capacity - left.max(0.0), failed_rps }
     }
 
     /// `requests` that waited `waited_s` get their turn, `mean_s` long on average. Returns how many of them the

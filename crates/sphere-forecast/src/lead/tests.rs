@@ -122,22 +122,25 @@ fn saved_state_continues_identically() {
 }
 
 #[test]
-fn a_pattern_that_breaks_costs_the_trust() {
+fn a_pattern_that_breaks_costs_the_trust_and_calm_regains_it() {
     let mut f = single(4);
     let mut t = 0;
-    for _ in 0..5000 {
-        f.observe(at(t), 100.0 + 10.0 * noise(t));
+    // Two days in which every hour has a high half and a low half; then the pattern is gone.
+    while t < 2 * 8640 {
+        f.observe(at(t), 120.0 + 80.0 * (t as f64 * std::f64::consts::TAU / 360.0).sin() + noise(t));
         t += 1;
     }
-    assert!(f.trust().trusted);
-    // Demand doubles every 100 s: nothing learnt so far covers it.
-    let mut y = 100.0;
-    for _ in 0..200 {
-        y *= 1.07;
-        f.observe(at(t), y);
+    assert!(f.trust().trusted, "{:?}", f.trust());
+    let mut lost = None;
+    while t < 3 * 8640 {
+        f.observe(at(t), 120.0 + noise(t));
+        if lost.is_none() && !f.trust().trusted {
+            lost = Some(t - 2 * 8640);
+        }
         t += 1;
     }
-    assert!(!f.trust().trusted, "{:?}", f.trust());
+    assert!(lost.is_some_and(|steps| steps < 360), "lost within an hour: {lost:?}");
+    assert!(f.trust().trusted, "regained within the day: {:?}", f.trust());
 }
 
 proptest! {

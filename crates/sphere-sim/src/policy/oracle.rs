@@ -1,7 +1,7 @@
 //! What would perfect foresight cost?
 //!
-//! The size is the largest need between now and the moment a pod ordered now would serve: no violation, and no
-//! pod more than that takes. With random start-up times the longest one is planned for.
+//! The size is the largest need (of a scrape interval's mean demand) between now and the moment a pod ordered
+//! now would serve: no violation, and no pod more than that takes. With random start-up times the longest one is planned for.
 
 use super::Policy;
 use crate::demand::Demand;
