@@ -122,25 +122,28 @@ fn saved_state_continues_identically() {
 }
 
 #[test]
-fn a_pattern_that_breaks_costs_the_trust_and_calm_regains_it() {
-    let mut f = single(4);
-    let mut t = 0;
-    // Two days in which every hour has a high half and a low half; then the pattern is gone.
-    while t < 2 * 8640 {
-        f.observe(at(t), 120.0 + 80.0 * (t as f64 * std::f64::consts::TAU / 360.0).sin() + noise(t));
-        t += 1;
-    }
-    assert!(f.trust().trusted, "{:?}", f.trust());
-    let mut lost = None;
-    while t < 3 * 8640 {
-        f.observe(at(t), 120.0 + noise(t));
-        if lost.is_none() && !f.trust().trusted {
-            lost = Some(t - 2 * 8640);
-        }
-        t += 1;
-    }
-    assert!(lost.is_some_and(|steps| steps < 360), "lost within an hour: {lost:?}");
-    assert!(f.trust().trusted, "regained within the day: {:?}", f.trust());
+fn a_model_far_worse_than_no_change_loses_its_trust_fast_and_regains_it_slowly() {
+    let origin = |mean: f64| Origin {
+        features: [0.0; FEATURES],
+        base: 100.0,
+        spread: 1.0,
+        value: 100.0,
+        mean,
+        scale: 1.0,
+        q99: mean + 2.0,
+        experts: [0.0; 6],
+    };
+    let mut skill = Skill::new();
+    let steps_until = |skill: &mut Skill, trusted: bool, mean: f64| {
+        (1..5000).find(|i| {
+            skill.score(100.0 + noise(*i), &origin(mean));
+            skill.trusted == trusted
+        })
+    };
+    assert_eq!(steps_until(&mut skill, false, 100.0), None, "as good as no change");
+    let lost = steps_until(&mut skill, false, 130.0).unwrap();
+    let regained = steps_until(&mut skill, true, 100.0).unwrap();
+    assert!(lost <= 10 && regained >= i64::from(REGAIN_STEPS), "{lost} {regained}");
 }
 
 proptest! {
