@@ -72,6 +72,10 @@ fn no_text_breaks_out_of_its_place() {
     }
     assert!(!page.contains(HOSTILE));
     assert!(page.contains("&lt;/script&gt;&lt;script&gt;alert(&#39;&quot;&amp;"));
+    // To be opened in a browser as well: no alert may show.
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    write_report(&folder.join("report-hostile.html"), &hostile()).unwrap();
+    write_report(&folder.join("report-empty.html"), &ReportData::default()).unwrap();
     let data = embedded_json(&page);
     assert_eq!(data["curves"][0]["family"], HOSTILE, "the plot gets the text as it was");
 }

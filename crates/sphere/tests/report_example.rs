@@ -169,9 +169,9 @@ fn example(start_local_ms: Option<i64>) -> ReportData {
     let mut sphere = follower("sphere", "sphere", &demand, -3, 1.12, true);
     sphere.forecast = Some(band(&demand));
     ReportData {
-        title: "Shop traffic, three days".into(),
+        title: "Example with invented figures".into(),
         summary:
-            "On this traffic SPHERE spends 0.42 % of the time over capacity where the HPA at 60 % spends \
+            "Nothing here was measured. If it were: SPHERE spends 0.42 % of the time over capacity where the HPA at 60 % spends \
                   3.1 %, with 12 % fewer pod-hours."
                 .into(),
         focus: Some("sphere".into()),

@@ -28,7 +28,7 @@
     slots.set(family, slot);
   }
   const focused = policies.find((p) => p.policy === data.focus);
-  const focusFamily = focused && focused.family;
+  const focusFamily = focused ? focused.family : families.find((f) => (data.focus || "").startsWith(f));
   const color = (family) => (dark.matches ? DARK : LIGHT)[slots.get(family) % LIGHT.length];
   const symbol = (family) => SYMBOLS[slots.get(family) % SYMBOLS.length];
   const dash = (policy) => {
@@ -334,6 +334,7 @@
 
   scoreboard();
   loadLibrary().then(() => {
+    document.querySelectorAll(".plot").forEach((plot) => plot.replaceChildren());
     draw();
     dark.addEventListener("change", draw);
   }).catch((error) => {
