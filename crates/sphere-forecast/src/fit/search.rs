@@ -22,8 +22,10 @@ pub struct Minimum<const D: usize> {
 /// How hard to search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effort {
-    /// Basins of the grid that are searched.
+    /// Basins of the grid that are searched, at most.
     pub starts: usize,
+    /// A basin is searched only if its grid point is at most this factor above the best one.
+    pub promising: f64,
     /// Rounds at most for each.
     pub rounds: usize,
     /// Stop when a round promises a relative decrease below this.
@@ -32,7 +34,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { starts: 1, rounds: 10, tolerance: 1e-7 }
+        Self { starts: 1, promising: 1.2, rounds: 10, tolerance: 1e-6 }
     }
 }
 
@@ -76,7 +78,7 @@ pub fn minimise<const D: usize>(
     // Neighbours on the grid lie in the same basin: further starts must differ in some coordinate by more.
     let mut started: Vec<[f64; D]> = Vec::with_capacity(effort.starts);
     for &(u, value) in &best {
-        if started.len() == effort.starts {
+        if started.len() == effort.starts || value > effort.promising * minimum.1 {
             break;
         }
         let near = |s: &[f64; D]| s.iter().zip(&u).all(|(a, b)| (a - b).abs() < 0.3);

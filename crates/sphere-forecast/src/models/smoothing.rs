@@ -213,6 +213,10 @@ impl PointModel for Smoothing {
         self.config.first_fit.max(1)
     }
 
+    fn heap_bytes(&self) -> usize {
+        (self.window.capacity() + self.path.capacity()) * size_of::<f64>()
+    }
+
     fn predict(&self, out: &mut [f64]) {
         if self.path.is_empty() {
             return self.write_path(out);
