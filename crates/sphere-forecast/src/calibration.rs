@@ -18,7 +18,7 @@
 //!   constant (Angelopoulos, Barber & Bates, *Online conformal prediction with decaying step sizes*, 2024).
 //! - The levels 0.01 … 0.99 are tracked. Beyond 0.99 an exponential tail continues, its scale the
 //!   online mean excess over the 0.95 quantile (the same shape that
-//!   [`Distribution`] uses between levels). Tracked quantiles that cross are sorted in what is served
+//!   [`Distribution`](sphere_core::Distribution) uses between levels). Tracked quantiles that cross are sorted in what is served
 //!   (Chernozhukov, Fernández-Val & Galichon, 2010), not in the tracker.
 //!
 //! **Guarantee.** For any sequence of bounded scores, with constant η the share of steps at or below the tracked
