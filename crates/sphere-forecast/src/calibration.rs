@@ -18,7 +18,7 @@
 //!   constant (Angelopoulos, Barber & Bates, *Online conformal prediction with decaying step sizes*, 2024).
 //! - The levels 0.01 … 0.99 are tracked. Beyond 0.99 an exponential tail continues, its scale the
 //!   online mean excess over the 0.95 quantile (the same shape that
-//!   [`Distribution`] uses between levels). Tracked quantiles that cross are sorted in what is served
+//!   [`Distribution`](sphere_core::Distribution) uses between levels). Tracked quantiles that cross are sorted in what is served
 //!   (Chernozhukov, Fernández-Val & Galichon, 2010), not in the tracker.
 //!
 //! **Guarantee.** For any sequence of bounded scores, with constant η the share of steps at or below the tracked
@@ -160,10 +160,12 @@ impl Anchor {
             let gain = (4.0 / (10.0 + self.scored as f64)).max(0.02);
             self.excess += gain * (over.min(20.0 * self.spread) - self.excess);
         }
-        let eta = start_boost * self.spread;
+        // The longer the horizon, the older the feedback and the more errors overlap: smaller steps, or the
+        // tracker runs after its own delay.
+        let eta = start_boost * self.spread / (1.0 + self.horizon as f64 / 16.0);
         for ((q, gain), level) in self.quantiles.iter_mut().zip(GAIN).zip(QUANTILE_LEVELS) {
-            let hit = f64::from(u8::from(u <= *q));
-            *q += eta * gain * (level - hit);
+            let miss = if u <= *q { level - 1.0 } else { level };
+            *q += eta * gain * miss;
         }
         let gain = (1.0 / (5.0 + self.scored as f64)).max(0.01);
         self.spread += gain * (u.abs().min(10.0 * self.spread + 1.0) - self.spread);
@@ -173,13 +175,9 @@ impl Anchor {
 
     fn serve(&mut self) {
         self.served[..TRACKED].copy_from_slice(&self.quantiles);
-        // Nearly sorted already: insertion sort.
-        for i in 1..TRACKED {
-            let mut j = i;
-            while j > 0 && self.served[j - 1] > self.served[j] {
-                self.served.swap(j - 1, j);
-                j -= 1;
-            }
+        let in_order = self.quantiles.windows(2).fold(true, |ok, w| ok & (w[0] <= w[1]));
+        if !in_order {
+            self.served[..TRACKED].sort_unstable_by(f64::total_cmp);
         }
         let top = self.served[I_99];
         for (slot, steps) in self.served[TRACKED..].iter_mut().zip(TAIL_STEPS) {
@@ -272,29 +270,28 @@ impl Calibrator {
         }
     }
 
-    /// Writes the quantiles at [`QUANTILE_LEVELS`] around `point`, `ahead` ≥ 1 steps ahead.
-    pub fn quantiles(&self, ahead: usize, point: f64, out: &mut [f64; LEVELS]) {
+    /// Quantiles at [`QUANTILE_LEVELS`] around `point`, `ahead` ≥ 1 steps ahead, cut at `floor`. Never
+    /// decreasing: the served scores are in order, the weights are not negative, and rounding keeps order.
+    #[inline]
+    pub fn quantiles(&self, ahead: usize, point: f64, floor: f64) -> [f64; LEVELS] {
         let scale = self.scale();
         let i = self.anchors.partition_point(|a| a.horizon < ahead);
-        let (a, b, t) = match (self.anchors.get(i), i) {
-            (Some(b), 0) => (b, b, 0.0),
-            (Some(b), _) => {
+        let (a, b, near, far) = match self.anchors.get(i) {
+            Some(only) if i == 0 => (only, only, 0.0, scale),
+            Some(b) => {
                 let a = &self.anchors[i - 1];
-                (a, b, (ahead - a.horizon) as f64 / (b.horizon - a.horizon) as f64)
+                let t = (ahead - a.horizon) as f64 / (b.horizon - a.horizon) as f64;
+                (a, b, scale * (1.0 - t), scale * t)
             }
-            (None, _) => {
+            None => {
                 let last = &self.anchors[i - 1];
-                let stretch = scale * (ahead as f64 / last.horizon as f64).sqrt();
-                for (q, s) in out.iter_mut().zip(&last.served) {
-                    *q = point + stretch * s;
-                }
-                return;
+                (last, last, 0.0, scale * (ahead as f64 / last.horizon as f64).sqrt())
             }
         };
-        let (wa, wb) = (scale * (1.0 - t), scale * t);
-        for ((q, sa), sb) in out.iter_mut().zip(&a.served).zip(&b.served) {
-            *q = point + wa * sa + wb * sb;
-        }
+        std::array::from_fn(|k| {
+            let q = point + (near * a.served[k] + far * b.served[k]);
+            if q < floor { floor } else { q }
+        })
     }
 
     /// Measured coverage of what was issued, one entry per anchor horizon.
@@ -302,10 +299,10 @@ impl Calibrator {
         self.anchors.iter().map(|a| a.coverage)
     }
 
-    /// Bytes this calibrator occupies.
-    pub fn bytes(&self) -> usize {
+    /// Bytes on the heap, beside the size of the type.
+    pub fn heap_bytes(&self) -> usize {
         let rings: usize = self.anchors.iter().map(|a| a.issued.capacity() * size_of::<Issued>()).sum();
-        size_of::<Self>() + self.anchors.capacity() * size_of::<Anchor>() + rings
+        self.anchors.capacity() * size_of::<Anchor>() + rings
     }
 
     /// Median of the score at each anchor: the model's bias in scales.
@@ -364,8 +361,7 @@ mod tests {
             c.score(7.0);
             c.issue(&[7.0; 15]);
         }
-        let mut q = [0.0; LEVELS];
-        c.quantiles(5, 7.0, &mut q);
+        let q = c.quantiles(5, 7.0, 0.0);
         assert!(q.iter().all(|v| (v - 7.0).abs() < 1e-9), "{q:?}");
     }
 

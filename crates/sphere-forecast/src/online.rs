@@ -136,6 +136,11 @@ impl<M: PointModel> Online<M> {
         Ok(())
     }
 
+    /// Memory of one workload, bytes: the type and what it holds on the heap.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.capacity() + self.model.heap_bytes() + self.calibrator.heap_bytes()
+    }
+
     fn path(&self, out: &mut [f64]) {
         self.model.predict(out);
         for v in out {
@@ -272,14 +277,16 @@ impl<M: PointModel> Forecaster for Online<M> {
         out.clear();
         self.readiness()?;
         out.reserve(horizon);
-        let floor = self.config.nonnegative.then_some(0.0);
+        let floor = if self.config.nonnegative { 0.0 } else { f64::NEG_INFINITY };
         self.with_path(horizon, |path| {
             for (k, &point) in path.iter().enumerate() {
-                let mut quantiles = [0.0; QUANTILE_LEVELS.len()];
-                self.calibrator.quantiles(k + 1, point, &mut quantiles);
-                let distribution = Distribution::rearranged(point, quantiles, floor)
-                    .or_else(|_| Distribution::new(point, [point; QUANTILE_LEVELS.len()]));
-                out.extend(distribution);
+                // Only an overflow makes `new` refuse.
+                let quantiles = self.calibrator.quantiles(k + 1, point, floor);
+                if let Ok(distribution) = Distribution::new(point, quantiles) {
+                    out.push(distribution);
+                } else {
+                    out.extend(Distribution::new(point, [point; QUANTILE_LEVELS.len()]));
+                }
             }
         });
         Ok(())

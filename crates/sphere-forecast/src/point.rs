@@ -32,6 +32,11 @@ pub trait PointModel: Send {
         1
     }
 
+    /// Bytes on the heap, beside the size of the type.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+
     /// Writes the expected value of steps 1, 2, …, `out.len()` ahead. Before [`PointModel::needed`]
     /// observations the numbers mean nothing.
     fn predict(&self, out: &mut [f64]);

@@ -50,7 +50,12 @@ type Lanes = [f64; LANES];
 
 /// Fits `values`, which must be finite; `None` for fewer than two values without and four with a trend.
 pub fn fit(values: &[f64], trend: TrendKind) -> Option<Fit> {
-    fit_with(values, trend, Effort { starts: 2, ..Effort::default() })
+    let effort = match trend {
+        // Damping makes for more local minima, and is not refitted by the thousand.
+        TrendKind::Damped => Effort { starts: 3, promising: 2.0, tolerance: 1e-6, ..Effort::default() },
+        _ => Effort { starts: 2, ..Effort::default() },
+    };
+    fit_with(values, trend, effort)
 }
 
 /// As [`fit`], with a stated effort.

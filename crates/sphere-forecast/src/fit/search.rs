@@ -22,8 +22,10 @@ pub struct Minimum<const D: usize> {
 /// How hard to search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effort {
-    /// Basins of the grid that are searched.
+    /// Basins of the grid that are searched, at most.
     pub starts: usize,
+    /// A basin is searched only if its grid point is at most this factor above the best one.
+    pub promising: f64,
     /// Rounds at most for each.
     pub rounds: usize,
     /// Stop when a round promises a relative decrease below this.
@@ -32,7 +34,7 @@ pub struct Effort {
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { starts: 1, rounds: 10, tolerance: 1e-7 }
+        Self { starts: 1, promising: 1.5, rounds: 10, tolerance: 1e-5 }
     }
 }
 
@@ -76,7 +78,7 @@ pub fn minimise<const D: usize>(
     // Neighbours on the grid lie in the same basin: further starts must differ in some coordinate by more.
     let mut started: Vec<[f64; D]> = Vec::with_capacity(effort.starts);
     for &(u, value) in &best {
-        if started.len() == effort.starts {
+        if started.len() == effort.starts || value > effort.promising * minimum.1 {
             break;
         }
         let near = |s: &[f64; D]| s.iter().zip(&u).all(|(a, b)| (a - b).abs() < 0.3);
@@ -84,7 +86,8 @@ pub fn minimise<const D: usize>(
             continue;
         }
         started.push(u);
-        let found = descend(&mut at, u, value, effort, scale);
+        let known = (started.len() > 1).then_some(minimum);
+        let found = descend(&mut at, u, value, effort, scale, known);
         if found.1 < minimum.1 {
             minimum = found;
         }
@@ -98,15 +101,22 @@ fn descend<const D: usize>(
     start_value: f64,
     effort: Effort,
     scale: f64,
+    known: Option<([f64; D], f64)>,
 ) -> ([f64; D], f64) {
     let (mut centre, mut f0) = (start, start_value);
     let mut h = 0.12;
-    let stencil_len = D * (D + 1);
     let mut values = [0.0; MAX_BATCH];
+    // Mixed derivatives change little from round to round: kept until a step fails.
+    let mut mixed = [[0.0; D]; D];
+    let mut renew_mixed = true;
     for _ in 0..effort.rounds {
         let points = stencil(&centre, h);
+        let stencil_len = if renew_mixed { D * (D + 1) } else { 2 * D };
         at(&points[..stencil_len], &mut values[..stencil_len]);
-        let (gradient, hessian) = derivatives::<D>(f0, &values, h);
+        if renew_mixed {
+            mixed = mixed_derivatives(f0, &values, h);
+        }
+        let (gradient, hessian) = derivatives::<D>(f0, &values, h, &mixed);
         let (mut low, mut low_at) = (f0, centre);
         for (p, &v) in points.iter().zip(&values[..stencil_len]) {
             if v < low {
@@ -114,6 +124,7 @@ fn descend<const D: usize>(
             }
         }
         let Some(step) = newton(&gradient, &hessian) else {
+            renew_mixed = true;
             // Not convex here: follow the lowest point of the stencil.
             if low < f0 {
                 (centre, f0) = (low_at, low);
@@ -128,6 +139,12 @@ fn descend<const D: usize>(
         };
         let length = step.iter().map(|s| s * s).sum::<f64>().sqrt();
         let promised = 0.5 * gradient.iter().zip(&step).map(|(g, s)| -g * s).sum::<f64>();
+        if let Some((u, value)) = known
+            && (f0 - 3.0 * promised > value || centre.iter().zip(&u).all(|(a, b)| (a - b).abs() < 0.1))
+        {
+            // Heading for a minimum known already, or for a worse one.
+            break;
+        }
         let longest = 3.0 * h;
         let shrink = if length > longest { longest / length } else { 1.0 };
         let candidates: [[f64; D]; 4] =
@@ -141,6 +158,7 @@ fn descend<const D: usize>(
             }
         }
         let gained = f0 - low;
+        renew_mixed = newton_value > f0 - 0.5 * promised;
         (centre, f0) = (low_at, low);
         if (promised <= effort.tolerance * scale.min(f0) && newton_value <= f0 * (1.0 + 1e-6))
             || (gained <= 0.0 && h < 1e-3)
@@ -174,26 +192,37 @@ fn stencil<const D: usize>(centre: &[f64; D], h: f64) -> [[f64; D]; MAX_BATCH] {
     points
 }
 
-fn derivatives<const D: usize>(f0: f64, values: &[f64], h: f64) -> ([f64; D], [[f64; D]; D]) {
+/// Gradient and Hessian from the axis points of the stencil and the given mixed derivatives.
+fn derivatives<const D: usize>(
+    f0: f64,
+    values: &[f64],
+    h: f64,
+    mixed: &[[f64; D]; D],
+) -> ([f64; D], [[f64; D]; D]) {
     let mut gradient = [0.0; D];
-    let mut hessian = [[0.0; D]; D];
+    let mut hessian = *mixed;
     for i in 0..D {
         let (up, down) = (values[2 * i], values[2 * i + 1]);
         gradient[i] = (up - down) / (2.0 * h);
         hessian[i][i] = (up - 2.0 * f0 + down) / (h * h);
     }
+    (gradient, hessian)
+}
+
+/// Mixed second derivatives from the full stencil; the diagonal is 0.
+fn mixed_derivatives<const D: usize>(f0: f64, values: &[f64], h: f64) -> [[f64; D]; D] {
+    let mut mixed = [[0.0; D]; D];
     let mut n = 2 * D;
     for i in 0..D {
         for j in i + 1..D {
             let both = values[n] + values[n + 1];
             let single = values[2 * i] + values[2 * i + 1] + values[2 * j] + values[2 * j + 1];
-            let mixed = (both - single + 2.0 * f0) / (2.0 * h * h);
-            hessian[i][j] = mixed;
-            hessian[j][i] = mixed;
+            mixed[i][j] = (both - single + 2.0 * f0) / (2.0 * h * h);
+            mixed[j][i] = mixed[i][j];
             n += 2;
         }
     }
-    (gradient, hessian)
+    mixed
 }
 
 /// The Newton step, if the Hessian is positive definite (Cholesky succeeds). A coordinate without influence

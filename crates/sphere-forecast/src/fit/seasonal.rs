@@ -428,7 +428,7 @@ impl<'a> Problem<'a> {
                 }
             },
             &grid,
-            super::search::Effort { starts: 1, rounds: 4, tolerance: 1e-4 },
+            super::search::Effort { rounds: 4, tolerance: 1e-4, ..super::search::Effort::default() },
         );
         let mut best = start;
         best[..LEVEL].copy_from_slice(&minimum.at);

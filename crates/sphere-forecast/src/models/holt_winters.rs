@@ -201,6 +201,10 @@ impl PointModel for HoltWinters {
         2 * self.config.period
     }
 
+    fn heap_bytes(&self) -> usize {
+        (self.window.capacity() + self.season.capacity()) * size_of::<f64>()
+    }
+
     fn predict(&self, out: &mut [f64]) {
         let period = self.config.period;
         let mut slot = self.next;

@@ -44,6 +44,10 @@ impl PointModel for MovingMean {
         self.values.len()
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<f64>()
+    }
+
     fn predict(&self, out: &mut [f64]) {
         out.fill(self.mean);
     }

@@ -66,6 +66,9 @@ impl PointModel for Model {
     fn needed(&self) -> usize {
         each!(self, m => m.needed())
     }
+    fn heap_bytes(&self) -> usize {
+        each!(self, m => m.heap_bytes())
+    }
     fn predict(&self, out: &mut [f64]) {
         each!(self, m => m.predict(out))
     }

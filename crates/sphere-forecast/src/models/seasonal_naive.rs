@@ -68,6 +68,10 @@ impl PointModel for SeasonalNaive {
         self.seen
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<f64>()
+    }
+
     fn predict(&self, out: &mut [f64]) {
         // values[i] is (len - i) steps before the next one, so one season before step k (from 0) is
         // len - season + k; beyond one season the pattern repeats.

@@ -9,7 +9,7 @@
 //! | input | behaviour |
 //! |---|---|
 //! | a step without a value | the state moves on as if demand had been as predicted; in the window the step is filled on the line between its neighbours |
-//! | a restart | the window is emptied, the trend is 0, the level is the next value; parameters stay |
+//! | a restart | the window is emptied, the trend is 0, the level is the next value; parameters stay; forecasts resume after `first_fit` values |
 //! | constant series | forecast is the constant; parameters are of no consequence |
 //! | before the first fit | α = 0.3, β = 0.1, φ = 0.9, level = first value, trend = 0 |
 
@@ -211,6 +211,10 @@ impl PointModel for Smoothing {
 
     fn needed(&self) -> usize {
         self.config.first_fit.max(1)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        (self.window.capacity() + self.path.capacity()) * size_of::<f64>()
     }
 
     fn predict(&self, out: &mut [f64]) {
