@@ -19,14 +19,18 @@
 
 pub mod cluster;
 pub mod demand;
+pub mod generator;
 pub mod metrics;
 pub mod policy;
 pub mod run;
 
 pub mod score;
 pub mod service;
+pub mod tournament;
 
 pub use cluster::Startup;
 pub use demand::{Demand, Profile};
+pub use policy::Contestant;
 pub use run::{Physics, Recording, RunResult, Settings, run};
 pub use score::Scorecard;
+pub use tournament::{Run, Tournament};

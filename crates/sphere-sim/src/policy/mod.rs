@@ -4,19 +4,23 @@
 //! look ahead.
 
 mod classic;
+mod contestant;
 mod fixed;
 mod hpa;
 mod oracle;
+mod seasonal;
 mod sphere;
 
 use crate::demand::Demand;
 use crate::metrics::View;
 pub use classic::Classic;
+pub use contestant::{ACCEPTED, Contestant, UnknownContestant};
 pub use fixed::Static;
 pub use hpa::{HpaPolicy, HpaSignal};
 pub use oracle::Oracle;
+pub use seasonal::{Cron, LastWeek};
 pub use sphere::SpherePolicy;
-use sphere_core::{Distribution, Timestamp};
+use sphere_core::{Distribution, Reason, Timestamp};
 
 /// One contestant.
 pub trait Policy: Send {
@@ -41,6 +45,11 @@ pub trait Policy: Send {
 
     /// A pod has become ready `took_s` seconds after it was ordered.
     fn pod_ready(&mut self, _took_s: f64) {}
+
+    /// What should be reported about the run as a whole, for example an objective that was not kept.
+    fn events(&self) -> Vec<Reason> {
+        Vec::new()
+    }
 
     /// What the policy expects a lead time from now, where it forecasts.
     fn expected_at_lead(&self) -> Option<Distribution> {

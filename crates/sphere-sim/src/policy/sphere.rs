@@ -11,10 +11,10 @@ use super::hpa::{HpaSignal, HpaView, hpa_spec};
 use crate::demand::Demand;
 use crate::metrics::View;
 use crate::run::{Physics, Settings};
-use sphere_core::{Decision, Distribution, Forecast, Mode, StepForecast, Timestamp};
+use sphere_core::{Decision, Distribution, Forecast, Mode, Reason, StepForecast, Timestamp};
 use sphere_forecast::{Forecaster, LeadConfig, LeadForecaster};
 use sphere_scaling::hpa::HpaConfig;
-use sphere_scaling::{Autoscaler, Objective, Observation, ScalingSpec};
+use sphere_scaling::{Autoscaler, Objective, Observation, ScalingSpec, SloLoop};
 use std::time::Duration;
 
 /// The reactive part SPHERE falls back to.
@@ -159,6 +159,10 @@ impl Policy for SpherePolicy {
 
     fn pod_ready(&mut self, took_s: f64) {
         self.autoscaler.pod_started(Duration::from_secs_f64(took_s));
+    }
+
+    fn events(&self) -> Vec<Reason> {
+        self.autoscaler.slo().and_then(SloLoop::reason).into_iter().collect()
     }
 
     fn expected_at_lead(&self) -> Option<Distribution> {
