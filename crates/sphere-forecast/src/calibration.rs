@@ -23,7 +23,8 @@
 //!
 //! **Guarantee.** For any sequence of bounded scores, with constant η the share of steps at or below the tracked
 //! quantile after T steps differs from τ by at most (b + η)/(η T), b the bound on |u − q|: no assumption on
-//! the model or the data. **Limits.** It holds for the long run, not at each moment: with the gains here
+//! the model or the data. **Limits.** Here η follows the mean absolute score, so it is constant only while that
+//! is; where it swings, the bound is larger by the swings of 1/η. It holds for the long run, not at each moment: with the gains here
 //! the memory is some 100 steps at 0.9, 1000 at 0.99. For h > 1 feedback comes h steps late and errors overlap,
 //! so what was issued lags what is tracked by h steps. Levels beyond 0.99 rest on the tail's shape and carry no
 //! guarantee. [`Coverage`] counts what was *issued*, so the claim can be checked in operation.

@@ -399,7 +399,7 @@ impl<'a> Problem<'a> {
                 if let Some(trial) = trial
                     && after < sse
                 {
-                    improved = sse - after > 1e-8 * sse;
+                    improved = sse - after > 1e-6 * sse;
                     (theta, sse) = (trial, after);
                     lambda = (lambda * 0.2).max(1e-9);
                     break;
