@@ -3,3 +3,4 @@
 //! The parts of the binary that are worth testing on their own.
 
 pub mod report;
+pub mod simulate;

@@ -1,3 +1,25 @@
-//! The command line of SPHERE.
+//! The command line of SPHERE: what was asked for, and how did it end?
+//!
+//! Results go to stdout, progress and errors to stderr. Exit code 0: done; 1: failed; 2: wrong usage or input.
 
-fn main() {}
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cli::CliError::Input(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        Err(cli::CliError::Failed(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+        // Whoever reads our output has seen enough (`sphere … | head`).
+        Err(cli::CliError::OutputClosed) => ExitCode::SUCCESS,
+    }
+}
