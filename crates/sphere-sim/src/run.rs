@@ -60,6 +60,12 @@ pub struct Settings {
     pub history: Duration,
 }
 
+/// Time a request needs on an idle pod, seconds, where nobody says: one after the other for pods of 10
+/// requests/s and more; slower pods are taken to serve several requests at a time, each within 100 ms.
+pub fn default_service_s(capacity_rps: f64) -> f64 {
+    (1.0 / capacity_rps).min(0.1)
+}
+
 impl Settings {
     /// Defaults around a pod capacity and a start-up time.
     pub fn new(capacity_rps: f64, startup: Startup, physics: Physics) -> Self {
@@ -74,7 +80,7 @@ impl Settings {
             hpa_sync_s: 15,
             decision_delay_s: if physics == Physics::Loss { 0 } else { 1 },
             client_timeout_s: 5,
-            service_s: 1.0 / capacity_rps,
+            service_s: default_service_s(capacity_rps),
             history: Duration::from_secs(14 * 86_400),
         }
     }

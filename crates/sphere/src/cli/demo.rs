@@ -44,9 +44,9 @@ pub fn run(args: &DemoArgs) -> Result<(), CliError> {
         contestants: vec![
             Contestant::Hpa(60),
             Contestant::HpaRps(80),
-            Contestant::Cron,
             Contestant::Classic,
             Contestant::Sphere,
+            Contestant::SpherePrice(100.0),
             Contestant::Oracle,
         ],
         sweep_step_pct: None,

@@ -32,13 +32,13 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     bin: Duration,
     /// Factor on the demand
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive, allow_negative_numbers = true)]
     scale: f64,
     /// One pod serves as much as lets N pods carry the peak [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "capacity")]
     peak_replicas: Option<u32>,
     /// What one pod serves, requests/s
-    #[arg(long, value_name = "RPS", value_parser = positive)]
+    #[arg(long, value_name = "RPS", value_parser = positive, allow_negative_numbers = true)]
     capacity: Option<f64>,
     /// Time from create to Ready, one or several: 30s, lognormal(30s,0.5), uniform(20s,60s)
     #[arg(long, value_name = "LIST", default_value = "30s", value_parser = startups)]
@@ -63,7 +63,7 @@ pub struct SimulateArgs {
     /// Patience of a client (queue physics)
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = client_timeout)]
     timeout: Duration,
-    /// Time a request needs on an idle pod (queue physics) [default: 1 / capacity]
+    /// Time a request needs on an idle pod (queue physics) [default: 1 / capacity, at most 100 ms]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     service_time: Option<Duration>,
 }

@@ -12,6 +12,7 @@ pub use output::{json, summary, table};
 pub use report::report_data;
 
 use serde::Serialize;
+use sphere_sim::run::default_service_s;
 use sphere_sim::{Contestant, Physics, Profile, Run, Settings, Startup, Tournament};
 use std::ops::Range;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub struct Plan {
     pub history: Duration,
     /// Patience of a client, seconds.
     pub client_timeout_s: u32,
-    /// Time a request needs on an idle pod, seconds; 1 / capacity when absent.
+    /// Time a request needs on an idle pod, seconds; by default see [`default_service_s`].
     pub service_s: Option<f64>,
 }
 
@@ -199,7 +200,7 @@ impl Plan {
                 min_replicas: self.min_replicas,
                 max_replicas,
                 client_timeout_s: self.client_timeout_s,
-                service_s: self.service_s.unwrap_or(1.0 / capacity_rps),
+                service_s: self.service_s.unwrap_or_else(|| default_service_s(capacity_rps)),
                 history: self.history,
                 ..Settings::new(capacity_rps, startup, self.physics)
             })

@@ -172,18 +172,25 @@ fn sentence(outcome: &Outcome, startup_s: f64, focus: Contestant, baseline: Cont
     let violation = |p| mean(p, |s| Some(s.violation_time_pct));
     let (own, other) = (hours(focus), hours(baseline));
     let change = 100.0 * (own / other - 1.0);
-    let cost = if change <= 0.0 {
+    let cost = if change.abs() < 0.05 {
+        format!("as many pod-hours ({own:.1})")
+    } else if change < 0.0 {
         format!("{:.1} % fewer pod-hours ({own:.1} instead of {other:.1})", -change)
     } else {
         format!("{change:.1} % more pod-hours ({own:.1} instead of {other:.1})")
     };
+    let than = if change.abs() < 0.05 { "as" } else { "than" };
     let latency = |p| estimate(&group(outcome, startup_s, p), |s| s.latency_p99_ms).map(|e| e.0);
-    let p99 = match (latency(focus), latency(baseline)) {
-        (Some(a), Some(b)) => format!(", 99 % of requests answered within {a:.0} ms instead of {b:.0} ms"),
+    let felt = match (latency(focus), latency(baseline)) {
+        (Some(own), Some(other)) => format!(
+            ", {:.3} % of requests failed instead of {:.3} %, and 99 % were answered within {own:.0} ms instead of {other:.0} ms",
+            mean(focus, |s| Some(s.failed_requests_pct)),
+            mean(baseline, |s| Some(s.failed_requests_pct)),
+        ),
         _ => String::new(),
     };
     format!(
-        "With pods that start in {startup_s:.0} s, {focus} needed {cost} than {baseline}; demand was over capacity {:.2} % of the time instead of {:.2} %{p99}.",
+        "With pods that start in {startup_s:.0} s, {focus} needed {cost} {than} {baseline}; demand was over capacity {:.2} % of the time instead of {:.2} %{felt}.",
         violation(focus),
         violation(baseline),
     )
