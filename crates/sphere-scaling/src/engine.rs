@@ -27,7 +27,8 @@ pub use observation::Observation;
 use crate::capacity::PodCapacity;
 use crate::classic::ClassicState;
 use crate::hpa::{
-    Branch, Evaluation, Hpa, HpaConfig, HpaState, RecommendationLog, ResolvedBehavior, Rules, ScaleWrite,
+    Branch, Evaluation, Hpa, HpaConfig, HpaState, Recommendation, RecommendationLog, ResolvedBehavior, Rules,
+    ScaleWrite,
 };
 use crate::lead_time::LeadTime;
 use crate::price::{PriceConfig, PricePolicy};
@@ -61,6 +62,9 @@ pub struct AutoscalerState {
     classic: ClassicState,
     /// Recent proposals; kept only with a behavior.
     predicted: RecommendationLog,
+    /// The windows have their history: the size found first need not stand in for it.
+    #[serde(default)]
+    windows_known: bool,
     /// Issue time of the last forecast learnt from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     learnt: Option<Timestamp>,
@@ -132,6 +136,7 @@ impl Autoscaler {
             hold: Hold::default(),
             classic: ClassicState::default(),
             predicted: RecommendationLog::default(),
+            windows_known: false,
             learnt: None,
             rehearsed: VecDeque::new(),
         };
@@ -301,6 +306,14 @@ impl Autoscaler {
             self.hpa.record_change(now, signed(from), signed(to));
             self.state.classic.record_change(now, from, to);
         }
+    }
+
+    /// Takes in the proposals made earlier, for replays. After it, even with none, the windows are not taken
+    /// to hold the size found first, as they are after a restart.
+    pub fn recall_proposals(&mut self, made: &[Recommendation]) {
+        self.hpa.recall_proposals(made);
+        self.state.windows_known = true;
+        self.state.predicted.0.extend_from_slice(made);
     }
 
     /// Is there something to learn from this forecast? Once per issue, and only if it can be meant for now.

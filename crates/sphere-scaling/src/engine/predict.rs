@@ -6,7 +6,7 @@
 //! predictive size of the decision, fit to be applied.
 
 use super::{Answer, Autoscaler, Observation, Usable, count, signed};
-use crate::hpa::{Branch, ConditionReason, Evaluation, RecommendationLog, limit};
+use crate::hpa::{ConditionReason, Evaluation, RecommendationLog, limit};
 use crate::spec::PredictivePolicy;
 use sphere_core::{Reason, Timestamp};
 
@@ -34,14 +34,10 @@ impl Autoscaler {
             }
         }
         let (min, max) = (self.spec.min_replicas, self.spec.max_replicas);
-        if answer.size > max {
-            answer.size = max;
-            answer.reasons.push(Reason::TooManyReplicas { max });
-        }
-        if answer.size < min {
-            answer.raise(min, Reason::TooFewReplicas { min });
-        }
+        answer.clamp(min, max);
         self.bind(seen, &mut answer);
+        // From a size outside the bounds, a window or a policy may hold one that still is.
+        answer.clamp(min, max);
         let missing = missing_data(seen, evaluation);
         let held = seen.current.min(max);
         if let Some(detail) = missing
@@ -80,16 +76,10 @@ impl Autoscaler {
 
     /// An explicit `behavior` binds predictive changes as it binds the HPA's.
     fn bind(&mut self, seen: &Observation<'_>, answer: &mut Answer) {
+        let (now, current, asked) = (seen.now, signed(seen.current), signed(answer.size));
+        let Some(held) = self.stabilized(now, current, asked) else { return };
         let Some(behavior) = &self.behavior else { return };
-        let (now, current) = (seen.now, signed(seen.current));
         let (min, max) = (signed(self.spec.min_replicas), signed(self.spec.max_replicas));
-        let log = &mut self.state.predicted;
-        if log.0.is_empty() {
-            // As the HPA does: a restart must not scale in for a whole window.
-            *log = RecommendationLog::seeded(current, now);
-        }
-        let asked = signed(answer.size);
-        let held = log.stabilize(now, current, asked, behavior.up_window_s, behavior.down_window_s);
         let replicas = count(held);
         match held.cmp(&asked) {
             std::cmp::Ordering::Less => answer.reasons.push(Reason::ScaleUpStabilized { replicas }),
@@ -109,16 +99,35 @@ impl Autoscaler {
 
     /// Without a forecast the HPA's proposal goes into the windows: a forecast that comes back must not undercut it.
     pub(super) fn remember_proposal(&mut self, now: Timestamp, evaluation: &Evaluation) {
-        if let (Some(behavior), Some((proposal, _)), Some(current)) =
-            (&self.behavior, evaluation.proposal, evaluation.current)
-        {
-            let windows = (behavior.up_window_s, behavior.down_window_s);
-            self.state.predicted.stabilize(now, current, proposal, windows.0, windows.1);
+        if let (Some((proposal, _)), Some(current)) = (evaluation.proposal, evaluation.current) {
+            self.stabilized(now, current, proposal);
         }
+    }
+
+    /// Remembers a proposal and says how far the windows of the `behavior`, if there is one, let the size follow.
+    fn stabilized(&mut self, now: Timestamp, current: i32, proposal: i32) -> Option<i32> {
+        let behavior = self.behavior.as_ref()?;
+        let log = &mut self.state.predicted;
+        if !self.state.windows_known {
+            // As the HPA does: a restart must not scale in for a whole window.
+            log.0.extend(RecommendationLog::seeded(current, now).0);
+            self.state.windows_known = true;
+        }
+        Some(log.stabilize(now, current, proposal, behavior.up_window_s, behavior.down_window_s))
     }
 }
 
 impl Answer {
+    fn clamp(&mut self, min: u32, max: u32) {
+        if self.size > max {
+            self.size = max;
+            self.reasons.push(Reason::TooManyReplicas { max });
+        }
+        if self.size < min {
+            self.raise(min, Reason::TooFewReplicas { min });
+        }
+    }
+
     fn raise(&mut self, size: u32, because: Reason) {
         self.size = size;
         self.reasons.push(because);
@@ -127,11 +136,6 @@ impl Answer {
 
 /// What is missing, so that nothing may shrink.
 fn missing_data(seen: &Observation<'_>, evaluation: &Evaluation) -> Option<String> {
-    if let Some(error) = evaluation.error {
-        return Some(error.to_string());
-    }
-    if evaluation.branch == Branch::MetricsFailed {
-        return Some("a metric of the spec".into());
-    }
-    seen.demand.is_none().then(|| "demand".into())
+    let failed = evaluation.error.map(|error| error.to_string());
+    failed.or(seen.demand.is_none().then(|| "demand".into()))
 }

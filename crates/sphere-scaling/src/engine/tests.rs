@@ -335,6 +335,18 @@ fn an_explicit_window_holds_what_was_recommended_also_by_the_hpa() {
 }
 
 #[test]
+fn a_window_does_not_hold_a_size_above_the_maximum() {
+    let down = Rules { stabilization_window_seconds: Some(300), ..Rules::default() };
+    let behavior = Some(Behavior { scale_up: None, scale_down: Some(down) });
+    let d = once(
+        ScalingSpec { behavior, ..spec(Mode::Full) },
+        Seen { current: 30, ..SEEN },
+        Some(&forecast(0, 30.0)),
+    );
+    assert_eq!((d.desired, d.predictive), (20, Some(20)), "{d:?}");
+}
+
+#[test]
 fn a_scale_in_keeps_what_is_needed_until_the_lead_time() {
     let mut falling = forecast(0, 30.0);
     falling.steps[1].demand = forecast(0, 70.0).steps[0].demand;
