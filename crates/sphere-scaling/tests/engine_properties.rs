@@ -49,7 +49,7 @@ impl Foreseen {
         let step = |k: i64| {
             let mean = self.mean * (1.0 + self.slope * k as f64).max(0.0) + shift;
             let quantiles = Z.map(|z| mean + self.spread * z);
-            let demand = Distribution::rearranged(mean, quantiles, Some(0.0)).unwrap();
+            let demand = Distribution::rearranged(mean, quantiles, Some(0.0)).expect("finite numbers");
             StepForecast { at: Timestamp::from_secs(issued + 10 * k), demand }
         };
         Forecast {
