@@ -80,6 +80,19 @@ fn a_ramp_in_the_history_is_answered_ahead_of_the_demand() {
 }
 
 #[test]
+fn a_history_that_ended_years_ago_is_an_expired_forecast() {
+    let mut line: Value = serde_json::from_str(QUIET).unwrap();
+    line["policy"]["capacityPerPod"] = json!(10);
+    line["history"] = json!({"demand": [[0, 5], [1000, 500]], "stepSeconds": 1});
+    let answer = decide(&line);
+    let names: Vec<&str> = answer.decision.reasons.iter().map(|r| r.name()).collect();
+    assert_eq!(
+        (answer.decision.desired, names),
+        (8, vec!["WithinTolerance", "ForecastExpired", "ObserveOnly"])
+    );
+}
+
+#[test]
 fn the_saved_state_of_one_line_continues_in_the_next() {
     let blind = |now: i64, state: Option<Value>| {
         let mut line = json!({

@@ -132,7 +132,9 @@ impl Demand {
     /// What production would have forecast at the last value. `None` without any value.
     fn forecast(&self, startup: Duration, now: Timestamp) -> Option<Forecast> {
         let (last, _) = *self.values.last()?;
-        let lead_s = (startup + now.since(last)).as_secs_f64();
+        // A history that ended long ago gives an expired forecast; it need not reach until now.
+        let age = now.since(last).min(self.step * (VALID_STEPS + 1));
+        let lead_s = (startup + age).as_secs_f64();
         // The step in which a pod ordered now becomes ready: its end lies after that instant.
         let lead_steps = ((lead_s + 1e-6) / self.step.as_secs_f64()) as u32 + 1;
         let mut forecaster = LeadForecaster::for_horizon(self.step, lead_steps);
