@@ -119,6 +119,11 @@ pub enum Reason {
         /// Its recent loss relative to "demand stays as it is".
         relative_loss: Option<f64>,
     },
+    /// The forecast can not be meant for this decision: the reactive answer stands.
+    ForecastImplausible {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// The capacity of one pod is not known, so the forecast can not be turned into pods.
     CapacityUnknown,
     /// No usable metric: the size is held.
@@ -187,6 +192,7 @@ impl Reason {
             Reason::ForecastExpired { .. } => "ForecastExpired",
             Reason::HorizonTooShort { .. } => "HorizonTooShort",
             Reason::ForecastNotTrusted { .. } => "ForecastNotTrusted",
+            Reason::ForecastImplausible { .. } => "ForecastImplausible",
             Reason::CapacityUnknown => "CapacityUnknown",
             Reason::MetricsMissing { .. } => "MetricsMissing",
             Reason::MetricsPartial { .. } => "MetricsPartial",
@@ -245,6 +251,9 @@ impl fmt::Display for Reason {
             }
             Reason::ForecastNotTrusted { relative_loss: None } => {
                 write!(f, "the forecast is not trusted yet: reactive")
+            }
+            Reason::ForecastImplausible { detail } => {
+                write!(f, "the forecast can not be meant for this decision ({detail}): reactive")
             }
             Reason::CapacityUnknown => write!(f, "the capacity of one pod is unknown: reactive"),
             Reason::MetricsMissing { detail } => write!(f, "no usable metric ({detail}): size held"),

@@ -191,6 +191,7 @@ impl From<Distribution> for RawDistribution {
 
 /// Demand at one step ahead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StepForecast {
     /// End of the step the distribution is for.
     pub at: Timestamp,
@@ -200,6 +201,7 @@ pub struct StepForecast {
 
 /// Whether the forecast has earned the right to act.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Trust {
     /// May the forecast drive scaling?
     pub trusted: bool,

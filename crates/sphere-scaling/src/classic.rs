@@ -155,7 +155,12 @@ impl ClassicRule {
         if asked > self.max_replicas {
             reasons.push(Reason::TooManyReplicas { max: self.max_replicas });
         }
-        ClassicDecision::new(asked.min(self.max_replicas).max(current), reasons)
+        let allowed = asked.min(self.max_replicas);
+        if allowed < current {
+            // The branch only raises: close to the threshold the formula can ask for one fewer.
+            reasons.push(Reason::WithinTolerance);
+        }
+        ClassicDecision::new(allowed.max(current), reasons)
     }
 
     fn scale_in(&self, now: Timestamp, current: u32, state: &ClassicState) -> ClassicDecision {

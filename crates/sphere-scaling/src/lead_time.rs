@@ -15,6 +15,14 @@ const MEMORY: usize = 63;
 /// Measured start-ups before they replace the prior.
 const ENOUGH: usize = 3;
 
+/// Longest start-up believed, seconds. What takes longer has failed to start.
+const LONGEST_S: f64 = 3600.0;
+
+/// A restored state may hold any number; none of them may panic.
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s.min(LONGEST_S)).unwrap_or_default()
+}
+
 /// Running median of measured start-up times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeadTime {
@@ -29,6 +37,11 @@ impl LeadTime {
         Self { prior_s: prior.as_secs_f64(), delay_s: delay.as_secs_f64(), recent_s: VecDeque::new() }
     }
 
+    /// Replaces the start-up time to plan with until some were measured.
+    pub fn set_prior(&mut self, prior: Duration) {
+        self.prior_s = prior.as_secs_f64();
+    }
+
     /// A pod took this long from create to Ready.
     pub fn observe(&mut self, startup: Duration) {
         if self.recent_s.len() == MEMORY {
@@ -40,16 +53,16 @@ impl LeadTime {
     /// Median time from create to Ready.
     pub fn startup(&self) -> Duration {
         if self.recent_s.len() < ENOUGH {
-            return Duration::from_secs_f64(self.prior_s);
+            return seconds(self.prior_s);
         }
         let mut sorted: Vec<f64> = self.recent_s.iter().copied().collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        Duration::from_secs_f64(sorted[sorted.len() / 2])
+        seconds(sorted[sorted.len() / 2])
     }
 
     /// From a scrape to the moment a replica ordered because of it serves.
     pub fn lead(&self) -> Duration {
-        self.startup() + Duration::from_secs_f64(self.delay_s)
+        self.startup() + seconds(self.delay_s)
     }
 
     /// The lead in forecast steps after the last one seen: the step in which such a replica becomes ready.

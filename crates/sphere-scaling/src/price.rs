@@ -88,6 +88,11 @@ impl PriceChoice {
     }
 }
 
+/// No cluster has more pods; a quotient beyond it comes from a capacity in another unit than the demand.
+const LARGEST_FLEET: f64 = 1e7;
+/// Sizes tried per choice. Real fleets have fewer candidates; beyond it every k-th is tried.
+const MOST_CANDIDATES: u32 = 20_000;
+
 /// The price rule and its only state, the mean fleet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PricePolicy {
@@ -105,7 +110,7 @@ impl PricePolicy {
     /// Takes the expected demand of one more step into the mean fleet. Call once per forecast.
     pub fn observe(&mut self, mean_demand: f64, capacity_per_pod: f64) {
         let pods = (mean_demand / capacity_per_pod).max(1.0);
-        if pods.is_finite() {
+        if pods <= LARGEST_FLEET {
             self.steps += 1;
             self.mean_fleet +=
                 (pods - self.mean_fleet) / self.config.fleet_memory_steps.min(self.steps as f64);
@@ -128,7 +133,7 @@ impl PricePolicy {
     }
 
     /// The size to have, given the size asked for so far, the distribution of demand at the lead time and the
-    /// capacity of one pod in the same unit. The answer lies in `min..=max`. Pure: asking twice changes nothing.
+    /// capacity of one pod in the same unit, above 0. The answer lies in `min..=max`. Pure: asking twice changes nothing.
     pub fn choose(
         &self,
         current: u32,
@@ -145,8 +150,10 @@ impl PricePolicy {
         let (mut cheapest, mut least) = (lowest, cost(lowest));
         let mut n = lowest;
         // A size alone costs n: nothing beyond the best total found can be cheaper.
+        let reach = (least.min(f64::from(max)) as u32).saturating_sub(lowest);
+        let stride = reach / MOST_CANDIDATES + 1;
         while n < max && f64::from(n + 1) < least {
-            n += 1;
+            n = n.saturating_add(stride).min(max);
             let c = cost(n);
             if c < least {
                 (cheapest, least) = (n, c);

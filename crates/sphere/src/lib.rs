@@ -1,6 +1,15 @@
 //! What can a user do with SPHERE?
 //!
 //! The parts of the binary that are worth testing on their own.
+//!
+//! | module | question |
+//! |---|---|
+//! | [`simulate`] | which policy would have served this traffic best, and at what cost? |
+//! | [`decide`] | what would SPHERE have decided in this situation, and why? |
+//! | [`schema`] | which JSON does it read and write? |
+//! | [`report`] | how do people see a simulation in a browser? |
 
+pub mod decide;
 pub mod report;
+pub mod schema;
 pub mod simulate;

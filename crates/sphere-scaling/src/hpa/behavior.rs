@@ -149,8 +149,12 @@ impl RecommendationLog {
         current.max(low).min(high)
     }
 
+    /// The same proposal at the same instant is kept once: asking twice changes nothing.
     fn record(&mut self, slot: Option<usize>, replicas: i32, at: Timestamp) {
         let entry = Recommendation { replicas, at };
+        if self.0.contains(&entry) {
+            return;
+        }
         match slot.and_then(|i| self.0.get_mut(i)) {
             Some(old) => *old = entry,
             None => self.0.push(entry),

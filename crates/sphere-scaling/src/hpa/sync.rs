@@ -7,7 +7,7 @@
 //! A failed sync has no desired size: absent is not "stay", the caller decides what holding means. The size
 //! itself is never moved towards a bound by a failure; bounds are enforced without metrics.
 
-use super::behavior::{RecommendationLog, ResolvedBehavior, limit, limit_legacy};
+use super::behavior::{Recommendation, RecommendationLog, ResolvedBehavior, limit, limit_legacy};
 use super::calculator::Tolerance;
 use super::combine::{Combined, combine};
 use super::pods::{ConditionStatus, PodStatus};
@@ -419,6 +419,11 @@ impl Hpa {
         self.state.status.desired_replicas = desired;
         outcome.desired_replicas = desired;
         outcome
+    }
+
+    /// Takes in the proposals made earlier, for replays. After it, even with none, the first sync seeds nothing.
+    pub fn recall_proposals(&mut self, made: &[Recommendation]) {
+        self.state.recommendations.get_or_insert_default().0.extend_from_slice(made);
     }
 
     /// Counts a change of size against the policies, whoever made it. [`Hpa::record`] does so for its own.

@@ -14,6 +14,6 @@ mod hold;
 mod ladder;
 
 pub use budget::{ChangeBudget, ChangeLimit, Granted};
-pub use forecast::usable_step;
+pub use forecast::{comes_from_the_future, plausible, usable_step};
 pub use hold::{Held, Hold, HoldPolicy};
 pub use ladder::{EffectiveMode, Obstacles, effective_mode};

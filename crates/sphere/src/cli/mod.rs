@@ -1,5 +1,6 @@
 //! Which commands are there, and what do they share?
 
+mod decide;
 mod demo;
 mod simulate;
 
@@ -27,6 +28,8 @@ pub struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Simulate(Box<simulate::SimulateArgs>),
+    Decide(decide::DecideArgs),
+    Schema(decide::SchemaArgs),
     /// Print a script that teaches your shell to complete sphere's commands
     #[command(after_help = "Example:\n  sphere completions bash > /etc/bash_completion.d/sphere")]
     Completions {
@@ -74,6 +77,8 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Decide(args) => decide::run(&args),
+        Command::Schema(args) => decide::schema(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sphere", &mut script);
