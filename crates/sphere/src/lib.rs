@@ -2,4 +2,5 @@
 //!
 //! The parts of the binary that are worth testing on their own.
 
+pub mod evaluate;
 pub mod report;

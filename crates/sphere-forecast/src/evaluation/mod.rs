@@ -105,7 +105,11 @@ impl Plan {
         (first..end).step_by(self.stride_steps.max(1))
     }
 
-    fn check(&self, len: usize) -> Result<(), PlanError> {
+    /// Does the plan fit a series of `len` steps?
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check(&self, len: usize) -> Result<(), PlanError> {
         if self.horizon_steps == 0 || self.stride_steps == 0 {
             return Err(PlanError::Zero);
         }
