@@ -2,6 +2,7 @@
 
 use super::{Report, Row, SummaryRow, TraceInfo};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Which value of a column is best.
 #[derive(Clone, Copy)]
@@ -75,16 +76,26 @@ impl Report {
             0 => String::new(),
             n => format!(", {n} steps missing"),
         };
-        let of = |duration| humantime::format_duration(duration);
         format!(
             "{}: {} after {} to learn from{missing}; {origins} origins, every {} steps of {}, {} ahead",
             trace.name,
-            of(trace.evaluated),
-            of(trace.learnt),
+            length(trace.evaluated),
+            length(trace.learnt),
             self.stride_steps,
-            of(trace.step),
+            humantime::format_duration(trace.step),
             self.horizon_steps,
         )
+    }
+}
+
+/// A duration in the unit in which it has at least two.
+fn length(duration: Duration) -> String {
+    let secs = duration.as_secs_f64();
+    match secs {
+        _ if secs >= 172_800.0 => format!("{:.1} days", secs / 86_400.0),
+        _ if secs >= 7200.0 => format!("{:.1} h", secs / 3600.0),
+        _ if secs >= 120.0 => format!("{:.1} min", secs / 60.0),
+        _ => format!("{secs} s"),
     }
 }
 
