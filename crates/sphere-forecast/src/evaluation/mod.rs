@@ -28,7 +28,8 @@
 //!
 //! **Aliasing.** A model that acts on a schedule meets evenly spaced origins always at the same point of it: `classic`
 //! refits every 6 steps and serves stale forecasts in between, so a stride of 6 sees one age of them only. A stride
-//! without common factor, such as 7, sees all ages alike.
+//! without common factor, such as 7, sees all ages alike. Likewise a series of 5-minute steps with hourly bursts: a stride
+//! of 6 sees two phases of the hour only, and a single step ahead can look far better or worse than it is.
 
 mod scores;
 
