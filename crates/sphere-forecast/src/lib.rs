@@ -27,10 +27,12 @@
 //! | [`models`] | the point models |
 //! | [`LeadForecaster`] | the direct forecast of the lead time that scaling decides on |
 //! | [`Online`] | time grid, hygiene, calibrated quantiles around any point model |
+//! | [`evaluation`] | how good the forecasts of a model are on a series |
 //! | [`calibration`] | how quantiles are kept honest |
 //! | [`fit`] | estimation of smoothing parameters and initial states |
 
 pub mod calibration;
+pub mod evaluation;
 pub mod fit;
 mod forecaster;
 mod lead;

@@ -7,7 +7,7 @@ use crate::models::{
     HoltWinters, HoltWintersConfig, LastValue, Model, MovingMean, SeasonKind, SeasonalNaive, Smoothing,
     SmoothingConfig, TrendKind,
 };
-use crate::{Forecaster, Online, OnlineConfig};
+use crate::{Forecaster, LeadForecaster, Online, OnlineConfig};
 use std::time::Duration;
 
 /// One form of model name.
@@ -25,9 +25,9 @@ pub struct ModelInfo {
 
 const FPP3: &str = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., 5.2";
 
-/// All forms of names [`build`] accepts. `<window>` is always optional: `@360` estimates on 360 values instead
+/// All forms of names [`create`] accepts; [`build`] accepts all but `sphere`. `<window>` is always optional: `@360` estimates on 360 values instead
 /// of the default.
-pub const MODELS: [ModelInfo; 10] = [
+pub const MODELS: [ModelInfo; 11] = [
     ModelInfo { form: "last", example: "last", description: "demand stays as it is", source: FPP3 },
     ModelInfo { form: "mean-<n>", example: "mean-6", description: "mean of the last n values", source: FPP3 },
     ModelInfo {
@@ -79,7 +79,17 @@ pub const MODELS: [ModelInfo; 10] = [
                       stale between refits; classic-fresh without the staleness",
         source: "SPHERE's founding configuration",
     },
+    ModelInfo {
+        form: SPHERE,
+        example: SPHERE,
+        description: "each lead learnt directly from smoothed levels, daily and hourly profile; what SPHERE \
+                      scales on",
+        source: "recursive least squares, Ljung & Söderström 1983; variance experts, Cesa-Bianchi & Lugosi 2006",
+    },
 ];
+
+/// The name of [`LeadForecaster`].
+const SPHERE: &str = "sphere";
 
 /// Longest season a name may ask for, steps: a year of seconds would be 250 MB.
 const LONGEST_SEASON: u64 = 1 << 20;
@@ -102,11 +112,28 @@ pub struct UnknownModel {
 
 /// The forecaster `name` stands for, on a grid of `step`, with the default settings.
 pub fn create(name: &str, step: Duration) -> Result<Box<dyn Forecaster>, UnknownModel> {
-    Ok(Box::new(build(name, OnlineConfig::new(step))?))
+    create_with(name, OnlineConfig::new(step))
 }
 
-/// As [`create`], with all settings, and as the concrete type, which can be stored and restored.
+/// As [`create`], with settings. `sphere` learns every lead up to the horizon of `config`; it has its own rule for
+/// gaps (forecasts end after 60 steps without a value) and always takes demand as not negative.
+pub fn create_with(name: &str, config: OnlineConfig) -> Result<Box<dyn Forecaster>, UnknownModel> {
+    if name == SPHERE {
+        let horizon = u32::try_from(config.horizon).unwrap_or(u32::MAX);
+        let step = Duration::from_millis(config.step_ms);
+        return Ok(Box::new(LeadForecaster::for_horizon(step, horizon)));
+    }
+    Ok(Box::new(build(name, config)?))
+}
+
+/// As [`create_with`], as the concrete type, which can be stored and restored. For `sphere` that is
+/// [`LeadForecaster`], so this function refuses the name.
 pub fn build(name: &str, config: OnlineConfig) -> Result<Online<Model>, UnknownModel> {
+    if name == SPHERE {
+        let reason =
+            "it is no point model with calibration around it, but made by `LeadForecaster::for_horizon`";
+        return Err(UnknownModel { name: name.into(), reason: reason.into() });
+    }
     let model = model(name, Duration::from_millis(config.step_ms))
         .map_err(|reason| UnknownModel { name: name.into(), reason })?;
     Ok(Online::new(name, model, config))
@@ -230,6 +257,20 @@ mod tests {
         for name in ["hw-add-12-flat", "ses@360", "hw-mul-1m@100", "classic-fresh", "seasonal-naive-1h30m"] {
             assert_eq!(create(name, STEP).unwrap().name(), name);
         }
+    }
+
+    #[test]
+    fn sphere_is_created_for_the_horizon_asked_for() {
+        let config = OnlineConfig { horizon: 40, ..OnlineConfig::new(STEP) };
+        let mut sphere = create_with("sphere", config.clone()).unwrap();
+        let mut out = Vec::new();
+        // A ramp: the longer the lead that is learnt, the higher its forecast.
+        for i in 0..2000 {
+            sphere.observe(sphere_core::Timestamp::from_secs(10 * i), 100.0 + i as f64);
+        }
+        sphere.distributions(40, &mut out).unwrap();
+        assert!(out[39].mean() > out[14].mean() + 10.0, "{} {}", out[39].mean(), out[14].mean());
+        assert!(build("sphere", config).unwrap_err().reason.contains("LeadForecaster"));
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! | module | question |
 //! |---|---|
 //! | [`simulate`] | which policy would have served this traffic best, and at what cost? |
+//! | [`evaluate`] | how good are the forecasts of each model on this traffic? |
 //! | [`decide`] | what would SPHERE have decided in this situation, and why? |
 //! | [`schema`] | which JSON does it read and write? |
 //! | [`report`] | how do people see a simulation in a browser? |
 
 pub mod decide;
+pub mod evaluate;
 pub mod report;
 pub mod schema;
 pub mod simulate;

@@ -254,10 +254,12 @@ impl LeadForecaster {
         }
     }
 
-    /// A forecaster of every step to `horizon`: learns a few leads and interpolates between them.
+    /// A forecaster of every step to `horizon`: learns each lead to step 15 and a few beyond, with interpolation in
+    /// between. Interpolating below 15 too would halve the cost per step, but an hourly pattern does not interpolate: on
+    /// nine series the absolute error rose by 2 %, on one of them by 11 %.
     pub fn for_horizon(step: Duration, horizon: u32) -> Self {
-        let anchors = [1, 2, 3, 5, 8, 11, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360];
-        let mut leads: Vec<u32> = anchors.into_iter().filter(|&lead| lead < horizon).collect();
+        let beyond = [20, 30, 45, 60, 90, 120, 180, 240, 360];
+        let mut leads: Vec<u32> = (1..=15).chain(beyond).filter(|&lead| lead < horizon).collect();
         leads.push(horizon.max(1));
         Self::new(LeadConfig { step, leads_steps: leads, ..LeadConfig::default() })
     }

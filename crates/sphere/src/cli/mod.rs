@@ -2,6 +2,7 @@
 
 mod decide;
 mod demo;
+mod evaluate;
 mod simulate;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -28,6 +29,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Simulate(Box<simulate::SimulateArgs>),
+    Evaluate(evaluate::EvaluateArgs),
     Decide(decide::DecideArgs),
     Schema(decide::SchemaArgs),
     /// Print a script that teaches your shell to complete sphere's commands
@@ -77,6 +79,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Schema(args) => decide::schema(&args),
         Command::Completions { shell } => {
