@@ -50,9 +50,7 @@ is_json() {
 }
 
 same_twice() {
-    "$@" >"$here/first"
-    "$@" >"$here/second"
-    [ -s "$here/first" ] && cmp "$here/first" "$here/second"
+    "$@" >"$here/first" && "$@" >"$here/second" && [ -s "$here/first" ] && cmp "$here/first" "$here/second"
 }
 
 # Two days of a daily wave with some noise, one value each 10 s.
@@ -64,6 +62,7 @@ awk 'BEGIN {
 }' >"$trace"
 { head -n 4 "$trace"; echo "40,many"; tail -n +6 "$trace"; } >"$here/bad.csv"
 : >"$here/empty.csv"
+echo nonsense >"$here/bad.jsonl"
 
 # Help.
 promise "--help" "$sphere" --help
@@ -83,7 +82,7 @@ promise "missing file" refused "no-such-file.csv" "$sphere" simulate "$here/no-s
 promise "empty file" refused "empty.csv" "$sphere" simulate "$here/empty.csv"
 promise "bad line names file and line" refused "bad.csv 5 many" "$sphere" simulate "$here/bad.csv"
 promise "evaluate: bad line" refused "bad.csv 5 many" "$sphere" evaluate "$here/bad.csv"
-promise "decide: not JSON" refused "1" "$sphere" decide <(echo nonsense)
+promise "decide: not JSON" refused "bad.jsonl line.1" "$sphere" decide "$here/bad.jsonl"
 
 # Results.
 promise "simulate prints JSON" is_json "$sphere" simulate "$trace" --seed 1 --output json
@@ -109,8 +108,8 @@ killed_report() {
     [ "$(cat "$report")" = old ] || grep -q '</html>' "$report"
 }
 whole_report() {
-    "$sphere" simulate "$trace" --seed 1 --report "$here/report.html"
-    grep -q '</html>' "$here/report.html"
+    "$sphere" simulate "$trace" --seed 1 --report "$here/report.html" || return 1
+    grep -q '</html>' "$here/report.html" || return 1
     [ "$(find "$here" -name '*report*' | wc -l)" = 1 ] || { echo "left behind:"; ls -A "$here"; return 1; }
 }
 for seconds in 0.05 0.3 1; do
