@@ -80,8 +80,8 @@ promise "unknown command" refused "nonsense" "$sphere" nonsense
 promise "unknown flag" refused "nonsense" "$sphere" simulate --nonsense
 promise "missing file" refused "no-such-file.csv" "$sphere" simulate "$here/no-such-file.csv"
 promise "empty file" refused "empty.csv" "$sphere" simulate "$here/empty.csv"
-promise "bad line names file and line" refused "bad.csv 5 many" "$sphere" simulate "$here/bad.csv"
-promise "evaluate: bad line" refused "bad.csv 5 many" "$sphere" evaluate "$here/bad.csv"
+promise "bad line names file and line" refused "bad.csv line.5 many" "$sphere" simulate "$here/bad.csv"
+promise "evaluate: bad line" refused "bad.csv line.5 many" "$sphere" evaluate "$here/bad.csv"
 promise "decide: not JSON" refused "bad.jsonl line.1" "$sphere" decide "$here/bad.jsonl"
 
 # Results.
