@@ -34,7 +34,7 @@ bench: ## Measure this machine: prints one JSON object on stdout
 
 generate: ## Write the generated files (contracts) anew
 	@scripts/setup.sh
-	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere contracts
+	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere --test contracts
 
 schemas: generate ## Same as generate
 

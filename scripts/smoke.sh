@@ -11,7 +11,6 @@ exec </dev/null
 cd "$(dirname "$0")/.."
 
 sphere=${SPHERE:-${CARGO_TARGET_DIR:-target}/release/sphere}
-decide_sample=contracts/decide/sample.jsonl
 [ -x "$sphere" ] || { echo "smoke: no $sphere; run: cargo build --release -p sphere" >&2; exit 1; }
 
 here=$(mktemp -d)
@@ -53,69 +52,77 @@ same_twice() {
     "$@" >"$here/first" && "$@" >"$here/second" && [ -s "$here/first" ] && cmp "$here/first" "$here/second"
 }
 
-# Two days of a daily wave with some noise, one value each 10 s.
+# One day of a wave with some noise, one value each 10 s.
 trace=$here/wave.csv
 awk 'BEGIN {
     srand(1); print "timestamp_s,value"
-    for (i = 0; i < 17280; i++)
-        printf "%d,%.3f\n", i * 10, 60 + 40 * sin(i / 8640 * 6.2831853) + 10 * rand()
+    for (i = 0; i < 8640; i++)
+        printf "%d,%.3f\n", i * 10, 60 + 40 * sin(i / 4320 * 6.2831853) + 10 * rand()
 }' >"$trace"
 { head -n 4 "$trace"; echo "40,many"; tail -n +6 "$trace"; } >"$here/bad.csv"
 : >"$here/empty.csv"
-echo nonsense >"$here/bad.jsonl"
+simulate=("$sphere" simulate --seed 1 --seeds 2 --policies "hpa-60,sphere,oracle" --trace)
 
 # Help.
 promise "--help" "$sphere" --help
 promise "--version" "$sphere" --version
 commands=$("$sphere" --help | awk '/^Commands:/ { on = 1; next } on && /^  [a-z]/ { print $1 } on && /^$/ { exit }')
-has_commands() { [ -n "$commands" ]; }
-promise "--help lists commands" has_commands
 for command in $commands; do
-    promise "$command --help" "$sphere" "$command" --help
+    [ "$command" = help ] || promise "$command --help" "$sphere" "$command" --help
 done
+# What the README's table promises is there.
+while read -r command; do
+    promise "the README's command $command" grep -qx "$command" <<<"$commands"
+done < <(awk '/^\| `sphere / { gsub("`", ""); print $3 }' README.md)
 
 # Mistakes.
 promise "no command" refused "Usage" "$sphere"
 promise "unknown command" refused "nonsense" "$sphere" nonsense
 promise "unknown flag" refused "nonsense" "$sphere" simulate --nonsense
-promise "missing file" refused "no-such-file.csv" "$sphere" simulate "$here/no-such-file.csv"
-promise "empty file" refused "empty.csv" "$sphere" simulate "$here/empty.csv"
-promise "bad line names file and line" refused "bad.csv line.5 many" "$sphere" simulate "$here/bad.csv"
-promise "evaluate: bad line" refused "bad.csv line.5 many" "$sphere" evaluate "$here/bad.csv"
-promise "decide: not JSON" refused "bad.jsonl line.1" "$sphere" decide "$here/bad.jsonl"
+promise "unknown policy" refused "nonsense hpa-60" "$sphere" simulate --policies nonsense --trace "$trace"
+promise "missing file" refused "no-such-file.csv" "${simulate[@]}" "$here/no-such-file.csv"
+promise "empty file" refused "empty.csv" "${simulate[@]}" "$here/empty.csv"
+promise "bad line is named with its file" refused "bad.csv line.5 many" "${simulate[@]}" "$here/bad.csv"
+promise "evaluate: bad line is named with its file" refused "bad.csv line.5 many" \
+    "$sphere" evaluate --trace "$here/bad.csv"
+decide() { "$sphere" decide "$@" <<<"$line"; }
+line=nonsense
+promise "decide: bad line is named" refused "line.1" decide
 
 # Results.
-promise "simulate prints JSON" is_json "$sphere" simulate "$trace" --seed 1 --output json
-promise "simulate: same seed, same bytes" same_twice "$sphere" simulate "$trace" --seed 1 --output json
-promise "simulate prints a table" "$sphere" simulate "$trace" --seed 1
-promise "evaluate prints JSON" is_json "$sphere" evaluate "$trace" --output json
+promise "simulate prints JSON" is_json "${simulate[@]}" "$trace" --output json
+promise "simulate: same seed, same bytes" same_twice "${simulate[@]}" "$trace" --output json
+promise "simulate prints a table" "${simulate[@]}" "$trace"
+promise "evaluate prints JSON" is_json "$sphere" evaluate --trace "$trace" --output json
+line=$(cat contracts/decide/fixtures/v1-short.json 2>/dev/null | tr -d "\n" || true)
+promise "decide: a sample line" is_json decide
 promise "schema prints JSON" is_json "$sphere" schema decision
-promise "decide: a sample line" is_json "$sphere" decide "$decide_sample" --output json
 promise "completions" "$sphere" completions bash
 if [ $# -gt 0 ]; then
-    promise "simulate prints JSON for $1" is_json "$sphere" simulate "$1" --seed 1 --output json
+    promise "simulate prints JSON for $1" is_json "${simulate[@]}" "$1" --output json
 fi
 
 # A report killed on the way leaves what was there before, or is whole.
+report=$here/reports/wave.html
 killed_report() {
-    local report=$here/report.html pid
+    mkdir -p "$here/reports"
     echo old >"$report"
-    "$sphere" simulate "$trace" --seed 1 --report "$report" &
-    pid=$!
+    "${simulate[@]}" "$trace" --sweep-step 40 --report "$report" &
+    local pid=$!
     sleep "$1"
     kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" || true
     [ "$(cat "$report")" = old ] || grep -q '</html>' "$report"
 }
 whole_report() {
-    "$sphere" simulate "$trace" --seed 1 --report "$here/report.html" || return 1
-    grep -q '</html>' "$here/report.html" || return 1
-    [ "$(find "$here" -name '*report*' | wc -l)" = 1 ] || { echo "left behind:"; ls -A "$here"; return 1; }
+    rm -rf "$here/reports"
+    "${simulate[@]}" "$trace" --sweep-step 40 --report "$report" || return 1
+    grep -q '</html>' "$report" || return 1
+    [ "$(ls -A "$here/reports")" = wave.html ] || { echo "left behind:"; ls -A "$here/reports"; return 1; }
 }
-for seconds in 0.05 0.3 1; do
+for seconds in 0.05 0.5 2; do
     promise "a report killed after $seconds s" killed_report "$seconds"
 done
-rm -f "$here"/*report* "$here"/.*report*
 promise "a report is written whole" whole_report
 
 printf 'smoke: %d promises kept, %d broken\n' "$kept" ${#broken[@]}
