@@ -1,0 +1,51 @@
+# SPHERE's commands. `make` alone lists them; CI calls the same ones.
+
+CARGO ?= cargo
+# Arguments for the program behind a target: make demo ARGS="--help"
+ARGS ?=
+# Right after rustup was installed, its folder is not in PATH yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench generate schemas smoke audit clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build the release binary and show what SPHERE does, without a cluster
+	@scripts/setup.sh
+	$(CARGO) run --release --locked --package sphere -- demo $(ARGS)
+
+test: ## Run all tests, those in the documentation included
+	@scripts/setup.sh
+	$(CARGO) test --workspace --locked
+
+check: ## Format, lints, documentation, licences, dependency direction
+	@scripts/setup.sh deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) deny --locked check --hide-inclusion-graph --allow unused-wrapper bans licenses sources
+	scripts/check-pure.sh
+
+bench: ## Measure this machine: prints one JSON object on stdout
+	@scripts/setup.sh venv
+	@scripts/bench.py
+
+generate: ## Write the generated files (contracts) anew
+	@scripts/setup.sh
+	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere --test contracts
+
+schemas: generate ## Same as generate
+
+smoke: ## Use the command line as a user would, mistakes included
+	@scripts/setup.sh python
+	$(CARGO) build --release --locked --package sphere
+	scripts/smoke.sh
+
+audit: ## Look for known vulnerabilities in dependencies (needs a network)
+	@scripts/setup.sh deny
+	$(CARGO) deny --locked check advisories
+
+clean: ## Delete everything that was built
+	$(CARGO) clean

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
+#
+#     scripts/setup.sh [make] [python] [venv] [deny]
+#
+# Always wanted: cargo, by rustup, and a C linker. On request: make, python3, python3 with venv and pip, cargo-deny.
+# On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
+# install. Installs nothing that is there. Messages go to stderr.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The version that checked deny.toml last.
+DENY_VERSION=0.20.2
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Right after rustup was installed, its folder is not in PATH yet.
+PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+
+packages=()
+for want in cc "$@"; do
+    case $want in
+        make) have make || packages+=(make) ;;
+        cc) have cc || packages+=(gcc libc6-dev) ;;
+        python) have python3 || packages+=(python3) ;;
+        venv) python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv) ;;
+        deny) ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny" ;;
+    esac
+done
+
+if [ ${#packages[@]} -gt 0 ]; then
+    list="${packages[*]}"
+    have apt-get || die "missing: $list (names as in Debian); install them with your package manager"
+    if [ "$(id -u)" = 0 ]; then
+        root=()
+    elif have sudo && { [ -t 2 ] || sudo -n true 2>/dev/null; }; then
+        root=(sudo)
+    else
+        die "missing: $list; as root: apt-get install $list"
+    fi
+    say "installing $list"
+    install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends)
+    # Without fresh package lists the first attempt may fail; that costs less than updating each time.
+    "${install[@]}" "${packages[@]}" >&2 2>/dev/null || {
+        "${root[@]}" apt-get update -q >&2 && "${install[@]}" "${packages[@]}" >&2
+    } || die "apt-get could not install: $list"
+fi
+
+if ! have cargo; then
+    die "missing: Rust; get it from https://rustup.rs, then run this again"
+fi
+# Where rustup installs toolchains by itself, this already did it.
+if ! cargo --version >/dev/null 2>&1; then
+    have rustup || die "cargo does not run and there is no rustup; get it from https://rustup.rs"
+    say "installing the toolchain of rust-toolchain.toml"
+    rustup toolchain install >&2 || die "rustup could not install the toolchain of rust-toolchain.toml"
+fi
+
+case " $* " in
+    *" deny "*)
+        if ! have cargo-deny; then
+            say "installing cargo-deny $DENY_VERSION (some minutes, once)"
+            cargo install --quiet --locked cargo-deny --version "$DENY_VERSION" >&2 ||
+                die "could not install cargo-deny; try: cargo install --locked cargo-deny --version $DENY_VERSION"
+        fi
+        ;;
+esac
