@@ -13,7 +13,7 @@
 //! | [`metrics`] | what does a scraper see of it, and when? |
 //! | [`policy`] | how many replicas does each contestant order? |
 //! | [`score`] | how well did it go? |
-//! | [`run`] | one policy on one trace, start to end |
+//! | [`mod@run`] | one policy on one trace, start to end |
 //! | [`tournament`] | many runs side by side: seeds, intervals, curves |
 //! | [`generator`] | a synthetic week of web traffic |
 

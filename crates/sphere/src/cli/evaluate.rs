@@ -88,8 +88,8 @@ pub fn run(args: &EvaluateArgs) -> Result<(), CliError> {
     let options = Options {
         models: args.models.clone(),
         baseline: args.baseline.clone(),
-        from: args.from.clone(),
-        to: args.to.clone(),
+        from: args.from,
+        to: args.to,
         history: args.history,
         format: args.format,
         bin: args.bin,

@@ -21,7 +21,7 @@ pub fn json(outcome: &Outcome) -> serde_json::Value {
 type Score = fn(&Scorecard) -> Option<f64>;
 
 /// Runs of one contestant at one start-up time.
-fn group<'a>(outcome: &'a Outcome, startup_s: f64, policy: Contestant) -> Vec<&'a Run> {
+fn group(outcome: &Outcome, startup_s: f64, policy: Contestant) -> Vec<&Run> {
     outcome.runs.iter().filter(|r| r.startup_s == startup_s && r.policy == policy).collect()
 }
 
