@@ -8,6 +8,7 @@
 //! | [`evaluate`] | how good are the forecasts of each model on this traffic? |
 //! | [`decide`] | what would SPHERE have decided in this situation, and why? |
 //! | [`schema`] | which JSON does it read and write? |
+//! | [`table`] | how do numbers line up in a terminal? |
 //! | [`report`] | how do people see a simulation in a browser? |
 
 pub mod decide;
@@ -15,3 +16,4 @@ pub mod evaluate;
 pub mod report;
 pub mod schema;
 pub mod simulate;
+pub mod table;

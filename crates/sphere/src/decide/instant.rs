@@ -65,67 +65,10 @@ impl JsonSchema for Instant {
     }
 }
 
-/// The instant an RFC 3339 text stands for; `None` when it is not one. Leap seconds count as the next second,
+/// The instant an RFC 3339 text stands for; `None` when it is not one. A leap second counts as the second before,
 /// digits finer than a millisecond are cut off.
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    if !text.is_ascii() || bytes.len() < 20 {
-        return None;
-    }
-    let number = |from: usize, to: usize| {
-        let digits = text.get(from..to)?;
-        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<i64>().ok())?
-    };
-    let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-    if separators.iter().any(|&(i, b)| bytes[i] != b) || !matches!(bytes[10], b'T' | b't' | b' ') {
-        return None;
-    }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let rest = text.get(19..)?;
-    let zone = rest.find(['Z', 'z', '+', '-'])?;
-    let milli = match rest.get(..zone)? {
-        "" => 0,
-        fraction => {
-            let digits = fraction
-                .strip_prefix('.')
-                .filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()))?;
-            format!("{digits:0<3}").get(..3)?.parse::<i64>().ok()?
-        }
-    };
-    let offset_minutes = match rest.get(zone..)? {
-        "Z" | "z" => 0,
-        offset if offset.len() == 6 && offset.as_bytes()[3] == b':' => {
-            let at = 19 + zone;
-            let (hours, minutes) = (number(at + 1, at + 3)?, number(at + 4, at + 6)?);
-            let sign = if offset.starts_with('-') { -1 } else { 1 };
-            (hours < 24 && minutes < 60).then_some(sign * (60 * hours + minutes))?
-        }
-        _ => return None,
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days_in_month = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => 31,
-    };
-    let valid = (1..=12).contains(&month) && (1..=days_in_month).contains(&day);
-    if !valid || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let seconds =
-        86_400 * days_since_epoch(year, month, day) + 3600 * hour + 60 * (minute - offset_minutes) + second;
-    Some(Timestamp(1000 * seconds + milli))
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar (Howard Hinnant, `days_from_civil`).
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_nanosecond().div_euclid(1_000_000) as i64))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What does a person read?
 
 use super::{Report, Row, SummaryRow, TraceInfo};
+use crate::table::{Cell, render};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -103,46 +104,24 @@ fn heading(text: &mut String, heading: &str, colour: bool) {
     let _ = if colour { writeln!(text, "\x1b[1m{heading}\x1b[0m") } else { writeln!(text, "{heading}") };
 }
 
-/// Writes rows under columns, numbers flush right.
+/// Writes rows under columns; the best of each is marked.
 fn grid<R>(text: &mut String, rows: &[R], name: fn(&R) -> &str, columns: &[Column<R>], colour: bool) {
-    let width = |s: &str| s.chars().count();
-    let names = rows.iter().map(|row| width(name(row))).max().unwrap_or(0).max("model".len());
-    let cells: Vec<Vec<(String, bool)>> = columns.iter().map(|column| column_cells(rows, column)).collect();
-    let widths: Vec<usize> = columns
+    let cells: Vec<Vec<Cell>> = columns.iter().map(|column| column_cells(rows, column)).collect();
+    let lines: Vec<Vec<Cell>> = rows
         .iter()
-        .zip(&cells)
-        .map(|(column, cells)| {
-            cells.iter().map(|(cell, _)| width(cell)).max().unwrap_or(0).max(width(column.title))
+        .enumerate()
+        .map(|(i, row)| {
+            let numbers = cells.iter().map(|column| column[i].clone());
+            std::iter::once(Cell::plain(name(row))).chain(numbers).collect()
         })
         .collect();
-    let _ = write!(text, "  {:names$}", "model");
-    for (column, width) in columns.iter().zip(&widths) {
-        // The last place is that of the mark.
-        let _ = write!(text, "  {:>width$} ", column.title);
-    }
-    end_line(text);
-    for (i, row) in rows.iter().enumerate() {
-        let _ = write!(text, "  {:names$}", name(row));
-        for (cells, width) in cells.iter().zip(&widths) {
-            let (cell, best) = &cells[i];
-            let _ = match (best, colour) {
-                (true, true) => write!(text, "  \x1b[32m{cell:>width$}*\x1b[0m"),
-                (true, false) => write!(text, "  {cell:>width$}*"),
-                (false, _) => write!(text, "  {cell:>width$} "),
-            };
-        }
-        end_line(text);
-    }
+    let header = std::iter::once("model").chain(columns.iter().map(|c| c.title));
+    let _ = writeln!(text, "{}", render(header, &lines, colour));
 }
 
-fn end_line(text: &mut String) {
-    text.truncate(text.trim_end_matches(' ').len());
-    text.push('\n');
-}
-
-/// The numbers of a column as text, and whether each is the best. All have as many decimals as the smallest needs
+/// The numbers of a column; the best is marked, in text too. All have as many decimals as the smallest needs
 /// for three digits.
-fn column_cells<R>(rows: &[R], column: &Column<R>) -> Vec<(String, bool)> {
+fn column_cells<R>(rows: &[R], column: &Column<R>) -> Vec<Cell> {
     let values: Vec<Option<f64>> = rows.iter().map(column.of).collect();
     let smallest = values.iter().flatten().map(|v| v.abs()).filter(|&v| v > 0.0).reduce(f64::min);
     let decimals = match (column.best, smallest) {
@@ -158,9 +137,11 @@ fn column_cells<R>(rows: &[R], column: &Column<R>) -> Vec<(String, bool)> {
     };
     let best = values.iter().flatten().filter_map(|&v| distance(v)).reduce(f64::min);
     let several = rows.len() > 1;
-    let cell = |value: &Option<f64>| match value {
-        Some(value) => (format!("{value:.decimals$}"), several && best.is_some() && distance(*value) == best),
-        None => ("-".to_owned(), false),
+    let cell = |value: &Option<f64>| {
+        let Some(value) = value else { return Cell::plain("- ") };
+        let marked = several && best.is_some() && distance(*value) == best;
+        // The last place is that of the mark.
+        Cell { text: format!("{value:.decimals$}{}", if marked { '*' } else { ' ' }), marked }
     };
     values.iter().map(cell).collect()
 }

@@ -1,7 +1,7 @@
 //! How are results told in the terminal and in JSON?
 
 use super::Outcome;
-use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use crate::table::{Cell, render};
 use serde_json::json;
 use sphere_sim::tournament::mean_ci95;
 use sphere_sim::{Contestant, Run, Scorecard};
@@ -86,33 +86,19 @@ pub fn table(outcome: &Outcome, wide: bool, colour: bool) -> String {
     let (startups, policies) = keys(outcome);
     let mut out = String::new();
     for startup_s in startups {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        let rows: Vec<Vec<Cell>> = policies
+            .iter()
+            .map(|&policy| (policy, group(outcome, startup_s, policy)))
+            .filter(|(_, runs)| !runs.is_empty())
+            .map(|(policy, runs)| {
+                let marked = policy.family().starts_with("sphere");
+                let scores =
+                    columns.iter().map(|(_, score, decimals)| show(estimate(&runs, *score), *decimals));
+                std::iter::once(policy.to_string()).chain(scores).map(|text| Cell { text, marked }).collect()
+            })
+            .collect();
         let header = std::iter::once("policy").chain(columns.iter().map(|c| c.0));
-        table.set_header(header.map(|h| Cell::new(h).set_alignment(CellAlignment::Right)));
-        if let Some(column) = table.column_mut(0) {
-            column.set_cell_alignment(CellAlignment::Left);
-        }
-        for &policy in &policies {
-            let runs = group(outcome, startup_s, policy);
-            if runs.is_empty() {
-                continue;
-            }
-            let mark = colour && policy.family().starts_with("sphere");
-            let cell = |text: String| {
-                let cell = Cell::new(text).set_alignment(CellAlignment::Right);
-                if mark { cell.fg(Color::Green) } else { cell }
-            };
-            let name = cell(policy.to_string()).set_alignment(CellAlignment::Left);
-            let scores =
-                columns.iter().map(|(_, score, decimals)| cell(show(estimate(&runs, *score), *decimals)));
-            table.add_row(std::iter::once(name).chain(scores));
-        }
-        if colour {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
+        let table = render(header, &rows, colour);
         out.push_str(&format!("Pods start in {startup_s:.0} s (median)\n{table}\n"));
     }
     out
