@@ -267,7 +267,7 @@ impl fmt::Display for Reason {
             ),
             Reason::SloOverspent { requested, achieved, price_ratio } => write!(
                 f,
-                "asked for {:.2} % of time over capacity, seen {:.2} %: demand was harder to foresee than before, the price ratio is now {price_ratio:.0}",
+                "asked for {:.2} % of time over capacity, seen up to {:.2} % over a day: demand was harder to foresee than before; the price ratio was raised to {price_ratio:.0}",
                 requested * 100.0,
                 achieved * 100.0
             ),

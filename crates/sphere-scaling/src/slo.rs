@@ -94,9 +94,13 @@ impl SloLoop {
         self.at_bound_steps >= UNATTAINABLE_STEPS && self.recent_share > 2.0 * self.target
     }
 
-    /// Over about the last day more was spent than asked for, beyond what chance explains in a few hours.
+    /// Over about the last day (or since the start) more was spent than asked for: beyond a fifth after a few hours,
+    /// or at any time beyond what chance explains.
     pub fn overspent(&self) -> bool {
-        self.counted as f64 >= BUDGET_PRIOR_STEPS && self.recent_share > 1.2 * self.target
+        let n = CALIBRATION_MEMORY_STEPS.min(self.counted as f64);
+        let (spent, budget) = (self.recent_share * n, self.target * n);
+        let beyond_chance = n >= 60.0 && spent > budget + 3.0 * budget.max(1.0).sqrt();
+        spent > 1.2 * budget && (n >= BUDGET_PRIOR_STEPS || beyond_chance)
     }
 
     /// The reason to report, if the target is not being kept.

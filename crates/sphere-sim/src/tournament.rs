@@ -41,7 +41,7 @@ pub struct Run {
     /// The scores.
     #[serde(flatten)]
     pub score: Scorecard,
-    /// What SPHERE's SLO loop had to report at the end, if anything.
+    /// What SPHERE's SLO loop had to report during the run, each kind once, at its worst.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Reason>,
     /// The course of the run, where it was kept.

@@ -11,6 +11,7 @@
 //! | smoothed levels, daily and hourly profile | [`levels`] | exponential smoothing, Brown 1959; Gardner 1985 |
 //! | weights of the features | [`rls`] | recursive least squares with forgetting, Ljung & Söderström 1983 |
 //! | size of the error | [`scale`] | variance experts with exponential weights, Cesa-Bianchi & Lugosi 2006 |
+//! | trust | [`skill`] | skill against no change, Murphy 1988 |
 //! | shape of the error | [`shape`] | split-conformal idea on scaled residuals, Vovk et al. 2005, with forgetting |
 //!
 //! | input | behaviour |
@@ -24,6 +25,7 @@ mod levels;
 mod rls;
 mod scale;
 mod shape;
+mod skill;
 
 use crate::{Forecaster, Grid, NotReady, Observed};
 use levels::Levels;
@@ -31,6 +33,7 @@ use rls::Rls;
 use scale::ScaleMixture;
 use serde::{Deserialize, Serialize};
 use shape::ErrorShape;
+use skill::{Claim, Skill};
 use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -70,10 +73,9 @@ struct Origin {
     features: [f64; FEATURES],
     base: f64,
     spread: f64,
-    value: f64,
     mean: f64,
     scale: f64,
-    q99: f64,
+    claim: Claim,
     experts: scale::Variances,
 }
 
@@ -88,58 +90,6 @@ struct Head {
     skill: Skill,
     seen: u64,
     now: Option<Distribution>,
-}
-
-/// Is the head better than "demand stays as it is"? Lost quickly, regained slowly.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Skill {
-    own: f64,
-    naive: f64,
-    misses: f64,
-    count: u32,
-    good_steps: u32,
-    trusted: bool,
-}
-
-const SKILL_MEMORY_STEPS: f64 = 120.0;
-/// Recent absolute error over that of the last value beyond which trust is lost. On smooth traffic the last
-/// value is hard to beat and a calibrated forecast stays useful at twice its error.
-const RELATIVE_LOSS_LIMIT: f64 = 3.0;
-/// Share of values above the 0.99 quantile beyond which trust is lost. On a ramp misses come in runs: a tenth of
-/// twenty minutes happens on healthy traffic, a third does not.
-const MISS_LIMIT: f64 = 0.3;
-/// Steps in a row a head must do well to be trusted again.
-const REGAIN_STEPS: u32 = 360;
-
-impl Skill {
-    fn new() -> Self {
-        Self { own: 0.0, naive: 0.0, misses: 0.01, count: 0, good_steps: 0, trusted: true }
-    }
-
-    fn score(&mut self, actual: f64, origin: &Origin) {
-        self.count = self.count.saturating_add(1);
-        let gain = 1.0 / SKILL_MEMORY_STEPS.min(f64::from(self.count));
-        let floor = 1e-3 * origin.base.abs() + 1e-9;
-        self.own += gain * ((actual - origin.mean).abs() + floor - self.own);
-        self.naive += gain * ((actual - origin.value).abs() + floor - self.naive);
-        let miss = if actual > origin.q99 { 1.0 } else { 0.0 };
-        self.misses += (miss - self.misses) / SKILL_MEMORY_STEPS;
-        let loss = self.relative_loss().unwrap_or(1.0);
-        if self.count as f64 > SKILL_MEMORY_STEPS / 2.0
-            && (loss > RELATIVE_LOSS_LIMIT || self.misses > MISS_LIMIT)
-        {
-            self.trusted = false;
-            self.good_steps = 0;
-        } else if !self.trusted {
-            let good = loss < 1.1 && self.misses < MISS_LIMIT / 2.0;
-            self.good_steps = if good { self.good_steps + 1 } else { 0 };
-            self.trusted = self.good_steps >= REGAIN_STEPS;
-        }
-    }
-
-    fn relative_loss(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.own / self.naive)
-    }
 }
 
 impl Head {
@@ -169,7 +119,7 @@ impl Head {
         if self.seen > 5 {
             self.rls.update(&origin.features, (actual - origin.base) / origin.spread);
             self.shape.add((actual - origin.mean) / origin.scale);
-            self.skill.score(actual, origin);
+            self.skill.score(actual, &origin.claim);
         }
         self.scale.update(actual - origin.mean, origin.mean, origin.scale, &origin.experts);
     }
@@ -188,15 +138,16 @@ impl Head {
             features,
             base,
             spread,
-            value: levels.last_value(),
             mean,
             scale,
-            q99: mean + wide * z[Q99],
+            claim: Claim { value: levels.last_value(), q95: mean + wide * z[Q95], q99: mean + wide * z[Q99] },
             experts: self.scale.variances(),
         }));
     }
 }
 
+/// Index of the level 0.95.
+const Q95: usize = 9;
 /// Index of the level 0.99.
 const Q99: usize = 11;
 
@@ -429,10 +380,7 @@ impl Forecaster for LeadForecaster {
     }
 
     fn trust(&self) -> Trust {
-        self.heads.last().map_or(Trust { trusted: true, relative_loss: None }, |head| Trust {
-            trusted: head.skill.trusted,
-            relative_loss: head.skill.relative_loss(),
-        })
+        self.heads.last().map_or(Trust { trusted: false, relative_loss: None }, |head| head.skill.trust())
     }
 }
 

@@ -33,6 +33,8 @@ pub struct SpherePolicy {
     offset_s: u32,
     last_scrape: u64,
     last: Option<Decision>,
+    /// What the SLO loop reported, each kind once, at its worst.
+    events: Vec<Reason>,
 }
 
 impl SpherePolicy {
@@ -61,6 +63,7 @@ impl SpherePolicy {
             offset_s: settings.decision_delay_s,
             last_scrape: 0,
             last: None,
+            events: Vec::new(),
         }
     }
 
@@ -152,6 +155,14 @@ impl Policy for SpherePolicy {
             autoscaler.record(now, decision.current, decision.desired);
             decision
         });
+        if let Some(event) = self.autoscaler.slo().and_then(SloLoop::reason) {
+            let worse = |known: &Reason| achieved(&event) > achieved(known);
+            match self.events.iter_mut().find(|known| known.name() == event.name()) {
+                Some(known) if worse(known) => *known = event,
+                Some(_) => {}
+                None => self.events.push(event),
+            }
+        }
         let desired = decision.desired;
         self.last = Some(decision);
         desired
@@ -162,10 +173,18 @@ impl Policy for SpherePolicy {
     }
 
     fn events(&self) -> Vec<Reason> {
-        self.autoscaler.slo().and_then(SloLoop::reason).into_iter().collect()
+        self.events.clone()
     }
 
     fn expected_at_lead(&self) -> Option<Distribution> {
         self.forecaster.at_lead().copied()
+    }
+}
+
+/// Share of time over capacity that an event of the SLO loop reports.
+fn achieved(event: &Reason) -> f64 {
+    match event {
+        Reason::SloUnattainable { achieved, .. } | Reason::SloOverspent { achieved, .. } => *achieved,
+        _ => 0.0,
     }
 }
