@@ -9,12 +9,13 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  // Okabe-Ito, told apart by all kinds of colour vision; order differs so that each stands out on its paper.
-  const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
-  const DARK = ["#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#f0e442", "#ffffff"];
-  const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "star", "x"];
+  // Okabe-Ito, told apart by all kinds of colour vision; order differs so that each stands out on its paper. The last
+  // two are a brown and a violet for families that come beside their kin; their symbols differ too.
+  const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7a4b1e", "#6a3d9a"];
+  const DARK = ["#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#f0e442", "#ffffff", "#c49a6c", "#b9a3e3"];
+  const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "star", "x", "cross", "pentagon"];
   const DASHES = ["solid", "dash", "dot", "dashdot"];
-  const USUAL = ["sphere", "hpa", "oracle", "classic", "cron", "last-week", "static"];
+  const USUAL = ["sphere", "hpa", "oracle", "classic", "cron", "last-week", "static", "hpa-rps", "sphere-slo"];
 
   const timeline = data.timeline;
   const policies = timeline ? timeline.policies : [];
