@@ -250,10 +250,15 @@ impl Autoscaler {
         };
         if let Some(fresh) = fresh {
             self.state.learnt = Some(fresh.issued_at);
-            if let (Some(p), Ok(usable)) = (&predictive, usable)
-                && in_force.mode != Mode::Observe
-            {
-                self.learn_violations(seen, &usable, p.size);
+            match (&predictive, usable) {
+                _ if in_force.mode == Mode::Observe => {}
+                (Some(p), Ok(usable)) => self.learn_violations(seen, &usable, p.size),
+                // The HPA decides: the budget is spent all the same, but our price learns nothing from it.
+                _ => {
+                    if let (Some(slo), Some(violated)) = (&mut self.state.slo, seen.violated_share) {
+                        slo.count(violated);
+                    }
+                }
             }
         }
 

@@ -118,10 +118,15 @@ impl SloLoop {
     /// One step has ended. `violated_share`: share of it in which demand exceeded ready capacity;
     /// `exceedance`: what the size just chosen risks `lead_steps` ahead.
     pub fn step(&mut self, violated_share: f64, exceedance: f64, lead_steps: usize) {
+        self.count(violated_share);
+        self.rehearse(violated_share, exceedance, lead_steps);
+    }
+
+    /// One step has ended in which somebody else chose the size: the budget is spent, the price learns nothing.
+    pub fn count(&mut self, violated_share: f64) {
         self.counted += 1;
         let memory = CALIBRATION_MEMORY_STEPS.min(self.counted as f64);
         self.recent_share += (violated_share.clamp(0.0, 1.0) - self.recent_share) / memory;
-        self.rehearse(violated_share, exceedance, lead_steps);
     }
 
     /// As [`SloLoop::step`], for a past that is only replayed: nobody was hurt, so the budget is not touched.
