@@ -4,7 +4,7 @@
 //! lead. [`LeadForecaster`] learns that step *directly* (no recursion over intermediate steps) from a bank of
 //! smoothed levels and from daily and hourly profiles, by recursive least squares; it learns how wrong it is
 //! (a mixture of variance experts) and in which shape (a histogram of scaled errors), all online, one setting
-//! for every series, O(1) per step.
+//! for every series, O(1) per step. The state is about 4 kB for the levels and profiles and 6 kB per lead learnt.
 //!
 //! | part | module | source |
 //! |---|---|---|
