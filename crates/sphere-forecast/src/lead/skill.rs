@@ -15,12 +15,15 @@ use sphere_core::Trust;
 const MEMORY_STEPS: f64 = 120.0;
 /// Forecasts scored before the first trust.
 pub(super) const FIRST_STEPS: u32 = 18;
+/// Forecasts before their losses count: the margins of a cold start are wide on purpose.
+const WARM_UP_STEPS: u32 = 60;
 /// Forecasts scored before trust can be lost.
 const JUDGED_FROM_STEPS: u32 = 60;
-/// Relative loss beyond which trust is lost.
-const LOSS_LIMIT: f64 = 3.0;
+/// Relative loss beyond which trust is lost. Wide: a margin that is too large costs pods, not users, and on a ramp out
+/// of a quiet spell it is several times that of no change just when the forecast is needed.
+const LOSS_LIMIT: f64 = 10.0;
 /// Relative loss below which a step counts towards regaining it.
-const GOOD_LOSS: f64 = 1.5;
+const GOOD_LOSS: f64 = 5.0;
 /// Share of values above the 0.99 quantile beyond which trust is lost. On a ramp misses come in runs: a tenth of
 /// twenty minutes happens on healthy traffic, a third does not.
 const MISS_LIMIT: f64 = 0.3;
@@ -75,17 +78,18 @@ impl Skill {
     pub(super) fn score(&mut self, actual: f64, claim: &Claim) {
         self.count = self.count.saturating_add(1);
         let gain = 1.0 / MEMORY_STEPS.min(f64::from(self.count));
+        let loss_gain = 1.0 / MEMORY_STEPS.min(f64::from(self.count.saturating_sub(WARM_UP_STEPS)).max(1.0));
         let floor = 1e-3 * claim.value.abs() + 1e-9;
         let error = actual - claim.value;
         self.naive_error += gain * (error.abs() - self.naive_error);
-        self.own_loss += gain * (pinball(actual - claim.q95) + floor - self.own_loss);
-        self.naive_loss += gain * (pinball(error - self.naive_q95) + floor - self.naive_loss);
+        self.own_loss += loss_gain * (pinball(actual - claim.q95) + floor - self.own_loss);
+        self.naive_loss += loss_gain * (pinball(error - self.naive_q95) + floor - self.naive_loss);
         let above = if error > self.naive_q95 { LEVEL } else { LEVEL - 1.0 };
         self.naive_q95 += TRACKING_GAIN * self.naive_error * above;
         let miss = if actual > claim.q99 { 1.0 } else { 0.0 };
         self.misses += (miss - self.misses) / MEMORY_STEPS;
 
-        let loss = self.own_loss / self.naive_loss;
+        let loss = self.relative_loss().unwrap_or(1.0);
         if self.count == FIRST_STEPS {
             self.trusted = true;
         } else if self.count >= JUDGED_FROM_STEPS && (loss > LOSS_LIMIT || self.misses > MISS_LIMIT) {
@@ -99,8 +103,12 @@ impl Skill {
     }
 
     pub(super) fn trust(&self) -> Trust {
-        let relative_loss = (self.count > 0).then(|| self.own_loss / self.naive_loss);
-        Trust { trusted: self.trusted, relative_loss }
+        Trust { trusted: self.trusted, relative_loss: self.relative_loss() }
+    }
+
+    /// Recent loss over that of no change; absent until a few dozen could be compared.
+    fn relative_loss(&self) -> Option<f64> {
+        (self.count >= 2 * WARM_UP_STEPS).then(|| self.own_loss / self.naive_loss)
     }
 }
 
@@ -120,7 +128,7 @@ mod tests {
         };
         assert_eq!(steps_until(true, 101.0), Some(FIRST_STEPS as i32));
         assert_eq!(steps_until(false, 101.0), None, "as good as no change");
-        let too_high = steps_until(false, 130.0).expect("an absurd margin costs the trust");
+        let too_high = steps_until(false, 250.0).expect("an absurd margin costs the trust");
         let regained = steps_until(true, 101.0).expect("it comes back");
         let too_low = steps_until(false, 90.0).expect("demand that escapes costs the trust");
         assert!(too_high < 60 && too_low < 60, "{too_high} {too_low}");
