@@ -1,6 +1,6 @@
 //! Which contestant does a name stand for?
 
-use super::{Classic, Cron, HpaPolicy, HpaSignal, LastWeek, Oracle, Policy, SpherePolicy, Static};
+use super::{Classic, HpaPolicy, HpaSignal, Oracle, Policy, Scheduled, SpherePolicy, Static};
 use crate::demand::{Demand, replicas_for};
 use crate::run::Settings;
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,8 @@ impl Contestant {
             }
             Contestant::Hpa(target) => Box::new(HpaPolicy::new(HpaSignal::CpuPct(target), settings)),
             Contestant::HpaRps(target) => Box::new(HpaPolicy::new(HpaSignal::RequestsPct(target), settings)),
-            Contestant::Cron => Box::new(Cron::new(settings)),
-            Contestant::LastWeek => Box::new(LastWeek::new(settings)),
+            Contestant::Cron => Box::new(Scheduled::cron(settings)),
+            Contestant::LastWeek => Box::new(Scheduled::last_week(settings)),
             Contestant::Classic => Box::new(Classic::new(settings)),
             Contestant::Sphere => sphere(Objective::default()),
             Contestant::SpherePrice(ratio) => sphere(Objective::PriceRatio(ratio)),

@@ -18,7 +18,7 @@ pub use contestant::{ACCEPTED, Contestant, UnknownContestant};
 pub use fixed::Static;
 pub use hpa::{HpaPolicy, HpaSignal};
 pub use oracle::Oracle;
-pub use seasonal::{Cron, LastWeek};
+pub use seasonal::Scheduled;
 pub use sphere::SpherePolicy;
 use sphere_core::{Distribution, Reason, Timestamp};
 

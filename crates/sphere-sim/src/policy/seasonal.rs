@@ -2,9 +2,9 @@
 //!
 //! Both are what careful platform teams run today, on top of an HPA at 80 %: the larger answer wins.
 //!
-//! * [`Cron`]: a plan per hour of the day, from the busiest five minutes of that hour over the last seven days, filled to
+//! * [`Scheduled::cron`]: a plan per hour of the day, from the busiest five minutes of that hour over the last seven days, filled to
 //!   80 %, in force from five minutes before the hour.
-//! * [`LastWeek`]: demand at the same time last week, looked up half an hour ahead (offset 6d23h30m), filled to
+//! * [`Scheduled::last_week`]: demand at the same time last week, looked up half an hour ahead (offset 6d23h30m), filled to
 //!   80 %. Grafana Mimir scales its queriers so.
 
 use super::Policy;
@@ -70,43 +70,66 @@ impl Memory {
     }
 }
 
-/// A plan per hour of the day, and an HPA.
-pub struct Cron {
+/// What is looked up for the time to come.
+enum Calendar {
+    /// The busiest five minutes of this hour over the last seven days; the hour (since the epoch) last planned for
+    /// and its size.
+    Hourly(Option<(i64, u32)>),
+    /// The same time last week.
+    LastWeek,
+}
+
+/// A calendar of planned sizes and an HPA; the larger answer wins.
+pub struct Scheduled {
     hpa: HpaPolicy,
     memory: Memory,
     capacity_rps: f64,
-    /// (hour since the epoch, planned size).
-    plan: Option<(i64, u32)>,
+    calendar: Calendar,
 }
 
-impl Cron {
-    /// A plan made from what the history shows.
-    pub fn new(settings: &Settings) -> Self {
+impl Scheduled {
+    /// A plan per hour of the day, made from what the history shows.
+    pub fn cron(settings: &Settings) -> Self {
+        Self::new(Calendar::Hourly(None), settings)
+    }
+
+    /// Same time last week; reactive only until a week is known.
+    pub fn last_week(settings: &Settings) -> Self {
+        Self::new(Calendar::LastWeek, settings)
+    }
+
+    fn new(calendar: Calendar, settings: &Settings) -> Self {
         Self {
             hpa: HpaPolicy::new(REACTIVE, settings),
             memory: Memory::new(settings),
             capacity_rps: settings.capacity_rps,
-            plan: None,
+            calendar,
         }
     }
 
+    /// Planned size; 0 where nothing is known.
     fn planned(&mut self, now_s: i64) -> u32 {
-        let hour = (now_s + EARLY_S).div_euclid(HOUR_S);
-        if let Some((planned_for, size)) = self.plan
-            && planned_for == hour
-        {
-            return size;
+        let Self { memory, capacity_rps, calendar, .. } = self;
+        let size = |busiest: Option<f64>| busiest.map_or(0, |rps| replicas_for(rps / FILL, *capacity_rps));
+        match calendar {
+            Calendar::LastWeek => size(memory.busiest(now_s - 7 * DAY_S + AHEAD_S - 300, 300)),
+            Calendar::Hourly(plan) => {
+                let hour = (now_s + EARLY_S).div_euclid(HOUR_S);
+                let of_hour = |day| memory.busiest(hour * HOUR_S - day * DAY_S, HOUR_S);
+                match plan {
+                    Some((planned_for, planned)) if *planned_for == hour => *planned,
+                    _ => {
+                        let planned = size((1..=7).filter_map(of_hour).reduce(f64::max));
+                        *plan = Some((hour, planned));
+                        planned
+                    }
+                }
+            }
         }
-        let busiest = (1..=7)
-            .filter_map(|day| self.memory.busiest(hour * HOUR_S - day * DAY_S, HOUR_S))
-            .reduce(f64::max);
-        let size = busiest.map_or(0, |rps| replicas_for(rps / FILL, self.capacity_rps));
-        self.plan = Some((hour, size));
-        size
     }
 }
 
-impl Policy for Cron {
+impl Policy for Scheduled {
     fn period_s(&self) -> u32 {
         self.hpa.period_s()
     }
@@ -118,44 +141,6 @@ impl Policy for Cron {
     fn decide(&mut self, at: Timestamp, view: &View) -> u32 {
         self.memory.observe(view);
         let planned = self.planned(at.millis() / 1000);
-        self.hpa.decide(at, view).max(planned)
-    }
-}
-
-/// Same time last week, and an HPA.
-pub struct LastWeek {
-    hpa: HpaPolicy,
-    memory: Memory,
-    capacity_rps: f64,
-}
-
-impl LastWeek {
-    /// Reactive only until a week is known.
-    pub fn new(settings: &Settings) -> Self {
-        Self {
-            hpa: HpaPolicy::new(REACTIVE, settings),
-            memory: Memory::new(settings),
-            capacity_rps: settings.capacity_rps,
-        }
-    }
-}
-
-impl Policy for LastWeek {
-    fn period_s(&self) -> u32 {
-        self.hpa.period_s()
-    }
-
-    fn warm_up(&mut self, demand: &Demand) {
-        self.memory.warm_up(demand);
-    }
-
-    fn decide(&mut self, at: Timestamp, view: &View) -> u32 {
-        self.memory.observe(view);
-        let then = at.millis() / 1000 - 7 * DAY_S;
-        let planned = self
-            .memory
-            .busiest(then + AHEAD_S - 300, 300)
-            .map_or(0, |rps| replicas_for(rps / FILL, self.capacity_rps));
         self.hpa.decide(at, view).max(planned)
     }
 }
