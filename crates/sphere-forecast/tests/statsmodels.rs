@@ -50,6 +50,18 @@ struct Tally {
     agree: usize,
 }
 
+fn print_tally<K: std::fmt::Display>(tally: &BTreeMap<K, Tally>) {
+    for (kind, t) in tally {
+        println!(
+            "{kind}: {} fits, {} better by over 0.1 %, worst {:+.4} %, {} at the same optimum",
+            t.fits,
+            t.better,
+            100.0 * t.worst,
+            t.agree
+        );
+    }
+}
+
 fn compare(name: &str, kind: &str, values: &[f64], sse: f64, theirs: &Reference, tally: &mut Tally) -> bool {
     let floor = rounding(values);
     let excess = (sse - floor) / theirs.sse.max(floor) - 1.0;
@@ -106,15 +118,7 @@ fn nonseasonal_fits_are_never_worse_than_statsmodels() {
             }
         }
     }
-    for (kind, t) in &tally {
-        println!(
-            "{kind}: {} fits, {} better by over 0.1 %, worst {:+.4} %, {} at the same optimum",
-            t.fits,
-            t.better,
-            100.0 * t.worst,
-            t.agree
-        );
-    }
+    print_tally(&tally);
     assert_eq!(failed, 0);
 }
 
@@ -156,14 +160,6 @@ fn seasonal_fits_are_never_worse_than_statsmodels() {
             }
         }
     }
-    for (kind, t) in &tally {
-        println!(
-            "{kind}: {} fits, {} better by over 0.1 %, worst {:+.4} %, {} at the same optimum",
-            t.fits,
-            t.better,
-            100.0 * t.worst,
-            t.agree
-        );
-    }
+    print_tally(&tally);
     assert_eq!(failed, 0);
 }
