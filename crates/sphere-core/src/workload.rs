@@ -54,6 +54,14 @@ impl WorkloadId {
         Ok(Self { namespace: namespace.into(), kind: kind.into(), name: name.into() })
     }
 
+    /// Is this the workload `text` stands for? Compares without allocating.
+    pub fn is(&self, text: &str) -> bool {
+        text.strip_prefix(self.namespace.as_str())
+            .and_then(|rest| rest.strip_prefix('/')?.strip_prefix(self.kind.as_str()))
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|name| name == self.name)
+    }
+
     /// Namespace, a DNS label.
     pub fn namespace(&self) -> &str {
         &self.namespace
