@@ -205,7 +205,7 @@ impl WorkloadSpec {
             mode: self.mode,
             policy: self.policy,
             objective: self.objective,
-            fallback: self.fallback.clone(),
+            fallback: self.fallback,
             paused: self.paused,
             capacity_per_pod: self.capacity_per_pod,
             startup_seconds: self.startup_seconds,
