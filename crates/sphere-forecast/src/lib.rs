@@ -27,6 +27,7 @@
 //! | [`models`] | the point models |
 //! | [`LeadForecaster`] | the direct forecast of the lead time that scaling decides on |
 //! | [`Online`] | time grid, hygiene, calibrated quantiles around any point model |
+//! | [`StoredForecaster`] | any of them, with a state that outlives the process |
 //! | [`evaluation`] | how good the forecasts of a model are on a series |
 //! | [`calibration`] | how quantiles are kept honest |
 //! | [`fit`] | estimation of smoothing parameters and initial states |
@@ -40,11 +41,13 @@ pub mod models;
 mod online;
 mod point;
 pub mod registry;
+mod stored;
 
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
 pub use lead::{LeadConfig, LeadForecaster};
 pub use online::{Online, OnlineConfig, STATE_VERSION};
 pub use point::PointModel;
+pub use stored::{StateError, StoredForecaster};
 
 /// Values of larger magnitude are refused: their squares, summed over a window, still fit a double.
 pub const MAX_MAGNITUDE: f64 = 1e100;

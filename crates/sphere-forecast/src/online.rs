@@ -101,6 +101,11 @@ impl<M: PointModel> Online<M> {
         &self.model
     }
 
+    /// The point model, to adjust its schedule.
+    pub(crate) fn model_mut(&mut self) -> &mut M {
+        &mut self.model
+    }
+
     /// Settings.
     pub fn config(&self) -> &OnlineConfig {
         &self.config

@@ -24,6 +24,9 @@ pub trait PointModel: Send {
     /// Re-estimates parameters from the model's own buffer. Models without any do nothing.
     fn refit(&mut self) {}
 
+    /// Shifts the schedule of refits by `phase` steps, so that many models do not refit in the same step.
+    fn stagger_refits(&mut self, _phase: usize) {}
+
     /// Values seen since the start or the last restart.
     fn observations(&self) -> usize;
 

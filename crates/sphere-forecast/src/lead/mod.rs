@@ -223,6 +223,11 @@ impl LeadForecaster {
         self.heads.last().and_then(|head| head.now.as_ref())
     }
 
+    /// Width of a step.
+    pub fn step(&self) -> Duration {
+        self.config.step
+    }
+
     /// The longest lead, in steps.
     pub fn lead_steps(&self) -> u32 {
         self.heads.last().map_or(1, |head| head.lead)

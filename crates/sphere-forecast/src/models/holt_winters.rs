@@ -69,6 +69,9 @@ pub struct HoltWinters {
     window: VecDeque<f64>,
     seen: usize,
     since_fit: usize,
+    /// Steps by which the schedule of refits is shifted.
+    #[serde(default)]
+    stagger: usize,
 }
 
 impl HoltWinters {
@@ -89,6 +92,7 @@ impl HoltWinters {
             window: VecDeque::new(),
             seen: 0,
             since_fit: 0,
+            stagger: 0,
             config,
         }
     }
@@ -154,7 +158,11 @@ impl PointModel for HoltWinters {
         self.since_fit += 1;
         let due = self.config.refit_every.is_some_and(|every| self.since_fit >= every);
         if self.window.len() >= 2 * self.config.period && (!self.fitted || due) {
+            let first = !self.fitted;
             self.refit();
+            if first {
+                self.since_fit = self.stagger;
+            }
         }
     }
 
@@ -185,6 +193,13 @@ impl PointModel for HoltWinters {
             self.season = fit.season;
             self.next = 0;
             self.fitted = true;
+        }
+    }
+
+    fn stagger_refits(&mut self, phase: usize) {
+        if let Some(every) = self.config.refit_every {
+            self.stagger = phase % every.max(1);
+            self.since_fit = self.stagger;
         }
     }
 

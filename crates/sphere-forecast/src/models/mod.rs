@@ -60,6 +60,9 @@ impl PointModel for Model {
     fn refit(&mut self) {
         each!(self, m => m.refit())
     }
+    fn stagger_refits(&mut self, phase: usize) {
+        each!(self, m => m.stagger_refits(phase))
+    }
     fn observations(&self) -> usize {
         each!(self, m => m.observations())
     }

@@ -67,6 +67,9 @@ pub struct Smoothing {
     window: VecDeque<f64>,
     seen: usize,
     since_fit: usize,
+    /// Steps by which the schedule of refits is shifted.
+    #[serde(default)]
+    stagger: usize,
     /// Steps skipped since the last value: to be filled in the window when the next one comes.
     skipped: usize,
     /// With `stale_path`: the path of the last refit and how many steps ago that was.
@@ -93,6 +96,7 @@ impl Smoothing {
             window,
             seen: 0,
             since_fit: 0,
+            stagger: 0,
             skipped: 0,
             path: Vec::new(),
             path_age: 0,
@@ -168,7 +172,11 @@ impl PointModel for Smoothing {
         self.path_age += 1;
         let due = self.config.refit_every.is_some_and(|every| self.since_fit >= every);
         if self.seen == self.config.first_fit || (due && self.seen > self.config.first_fit) {
+            let first = self.seen == self.config.first_fit;
             self.refit();
+            if first {
+                self.since_fit = self.stagger;
+            }
         }
     }
 
@@ -202,6 +210,13 @@ impl PointModel for Smoothing {
             path.resize(n.max(1), 0.0);
             self.write_path(&mut path);
             (self.path, self.path_age) = (path, 0);
+        }
+    }
+
+    fn stagger_refits(&mut self, phase: usize) {
+        if let Some(every) = self.config.refit_every {
+            self.stagger = phase % every.max(1);
+            self.since_fit = self.stagger;
         }
     }
 
