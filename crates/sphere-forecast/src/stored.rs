@@ -8,7 +8,9 @@
 
 use crate::models::Model;
 use crate::registry::{self, UnknownModel};
-use crate::{Forecaster, Grid, LeadConfig, LeadForecaster, NotReady, Observed, Online, OnlineConfig, PointModel};
+use crate::{
+    Forecaster, Grid, LeadConfig, LeadForecaster, NotReady, Observed, Online, OnlineConfig, PointModel,
+};
 use serde::{Deserialize, Serialize};
 use sphere_core::{Distribution, Timestamp, Trust};
 use std::time::Duration;

@@ -14,7 +14,11 @@
 
 pub mod bus;
 pub mod clock;
+pub mod forecast;
+pub mod metrics;
+pub mod retry;
 pub mod source;
+pub mod stage;
 pub mod store;
 pub mod target;
 pub mod wire;
@@ -25,4 +29,4 @@ pub use clock::Clock;
 pub use source::{History, Live, LiveReading, MetricSource, SourceError};
 pub use store::{Announcements, Put, Slot, Store, StoreError};
 pub use target::{Applied, NoTarget, ScaleTarget, TargetError};
-pub use workload::{Workload, WorkloadSpec};
+pub use workload::{Workload, WorkloadSpec, Workloads};

@@ -22,14 +22,23 @@ pub enum Slot {
     Decision,
     /// The autoscaler's memory: windows, cooldowns, price (JSON).
     Autoscaler,
+    /// Measured lead time, whole milliseconds in decimal, from the autoscaler to the forecaster.
+    Lead,
     /// Marks a running cooldown; expires with it.
     Cooldown,
 }
 
 impl Slot {
     /// All of them.
-    pub const ALL: [Slot; 6] =
-        [Slot::Prediction, Slot::Sample, Slot::State, Slot::Decision, Slot::Autoscaler, Slot::Cooldown];
+    pub const ALL: [Slot; 7] = [
+        Slot::Prediction,
+        Slot::Sample,
+        Slot::State,
+        Slot::Decision,
+        Slot::Autoscaler,
+        Slot::Lead,
+        Slot::Cooldown,
+    ];
 
     /// Last part of the key: `sphere:{ns/Kind/name}:prediction`.
     pub fn name(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Slot {
             Slot::State => "state",
             Slot::Decision => "decision",
             Slot::Autoscaler => "autoscaler",
+            Slot::Lead => "lead",
             Slot::Cooldown => "cooldown",
         }
     }

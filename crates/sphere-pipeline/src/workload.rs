@@ -10,8 +10,10 @@ use sphere_forecast::registry;
 use sphere_scaling::hpa::{Behavior, MetricSpec};
 use sphere_scaling::safety::HoldPolicy;
 use sphere_scaling::{Objective, PredictivePolicy, ScalingSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The object whose replicas are chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -265,6 +267,41 @@ impl Workload {
         let target = &spec.scale_target_ref;
         let id = WorkloadId::new(&spec.namespace, &target.kind, &target.name)?;
         Ok(Self { id, spec })
+    }
+}
+
+/// All workloads under SPHERE's care, at one moment. Stages watch it (`tokio::sync::watch`): a configuration file
+/// gives one that stays, an operator a new one with every change.
+#[derive(Clone, Debug, Default)]
+pub struct Workloads {
+    all: Vec<Arc<Workload>>,
+    by_key: HashMap<String, Arc<Workload>>,
+}
+
+impl Workloads {
+    /// In the order given; of two with the same identity the last one counts.
+    pub fn new(workloads: impl IntoIterator<Item = Workload>) -> Self {
+        let all: Vec<Arc<Workload>> = workloads.into_iter().map(Arc::new).collect();
+        let by_key: HashMap<String, Arc<Workload>> =
+            all.iter().map(|workload| (workload.id.to_string(), Arc::clone(workload))).collect();
+        let counts =
+            |w: &Arc<Workload>| by_key.get(&w.id.to_string()).is_some_and(|last| Arc::ptr_eq(last, w));
+        Self { all: all.iter().filter(|w| counts(w)).cloned().collect(), by_key }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Arc<Workload>] {
+        &self.all
+    }
+
+    /// The one with this key (`namespace/Kind/name`).
+    pub fn get(&self, key: &str) -> Option<&Arc<Workload>> {
+        self.by_key.get(key)
+    }
+
+    /// A watch that never changes, for a list from a file.
+    pub fn fixed(self) -> watch::Receiver<Arc<Self>> {
+        watch::channel(Arc::new(self)).1
     }
 }
 
