@@ -12,8 +12,11 @@
 //! What they read and write is behind four small traits. The implementations here need no service: a bus in
 //! memory, a store in memory or in a file. Kafka, Redis and Prometheus are crates of their own.
 
+pub mod autoscale;
 pub mod bus;
+pub mod cache;
 pub mod clock;
+pub mod collect;
 pub mod forecast;
 pub mod metrics;
 pub mod retry;
