@@ -16,6 +16,8 @@
 
 mod publisher;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 pub use shard::{ForecastSettings, VALID_STEPS};
 

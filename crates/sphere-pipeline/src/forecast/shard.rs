@@ -312,6 +312,8 @@ impl Shard {
             return;
         }
         let failed = !saved.failed.is_empty();
+        // Its position was not committed, so another checkpoint is needed even if nothing more comes.
+        owned.moved |= failed;
         for key in saved.failed {
             if let Some(tracked) = owned.tracked.get_mut(&key) {
                 tracked.dirty = true;
