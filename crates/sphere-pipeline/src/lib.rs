@@ -14,6 +14,9 @@
 
 pub mod bus;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedded;
 pub mod source;
 pub mod store;
 pub mod target;
