@@ -17,6 +17,9 @@ pub mod bus;
 pub mod cache;
 pub mod clock;
 pub mod collect;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod embedded;
 pub mod forecast;
 pub mod metrics;
 pub mod retry;
