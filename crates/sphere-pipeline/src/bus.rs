@@ -189,6 +189,12 @@ pub trait Bus: Send + Sync + 'static {
     /// Makes topics that do not exist yet. Those that do are left as they are.
     async fn create_topics(&self) -> Result<(), BusError>;
 
+    /// Does the bus keep its records when this process ends? If not, there is nothing to read again, and positions
+    /// may be committed as soon as what they produced is published.
+    fn survives_restart(&self) -> bool {
+        true
+    }
+
     /// Is the bus reachable now?
     async fn check(&self) -> Result<(), BusError>;
 

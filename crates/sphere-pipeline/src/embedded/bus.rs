@@ -283,6 +283,10 @@ fn refused(doing: &'static str, detail: impl Into<String>) -> BusError {
 
 #[async_trait]
 impl Bus for MemoryBus {
+    fn survives_restart(&self) -> bool {
+        false
+    }
+
     async fn publish(&self, messages: Vec<Message>) -> Result<(), BusError> {
         consume_budget().await;
         if let Some(bytes) = messages.iter().map(size).find(|bytes| *bytes > LARGEST_RECORD_BYTES) {

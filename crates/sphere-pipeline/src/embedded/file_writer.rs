@@ -117,6 +117,7 @@ fn slot_number(slot: Slot) -> u8 {
         Slot::Decision => 3,
         Slot::Autoscaler => 4,
         Slot::Cooldown => 5,
+        Slot::Lead => 6,
     }
 }
 

@@ -67,7 +67,7 @@ impl Publisher {
         spoilt: &mut HashSet<(Partition, u64)>,
     ) -> Result<Done, StageError> {
         self.count(&outcome);
-        let Outcome { messages, taken_in, saves, released, reload, workloads, .. } = outcome;
+        let Outcome { messages, taken_in, saves, handled, released, reload, workloads, .. } = outcome;
         if !messages.is_empty() && !self.publish(messages).await? {
             return Err(StageError::Failed("stopped while the bus was unreachable".into()));
         }
@@ -79,6 +79,10 @@ impl Publisher {
             }
         }
         let mut done = Done { worker, released, reload, workloads, ..Done::default() };
+        let durable = self.bus.survives_restart();
+        if !durable {
+            done.commits.extend(handled);
+        }
         for save in saves {
             let (partition, checkpoint, commit) = (save.partition, save.checkpoint, save.commit);
             let failed = self.save(save).await;
@@ -88,6 +92,7 @@ impl Publisher {
             done.saved.push(Saved { partition, checkpoint, failed, complete: commit.is_some() });
             if let Some(position) = commit
                 && !spoilt.remove(&(partition, checkpoint))
+                && durable
             {
                 done.commits.push((partition, position));
             }

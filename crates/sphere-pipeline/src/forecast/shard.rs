@@ -146,6 +146,8 @@ pub(super) struct Outcome {
     /// When the bus took in the record behind each forecast.
     pub taken_in: Vec<Timestamp>,
     pub saves: Vec<Save>,
+    /// Where the partitions of these records stand now.
+    pub handled: HashMap<Partition, i64>,
     pub counts: HashMap<&'static str, u64>,
     pub unreadable: Vec<Unreadable>,
     pub notes: Vec<String>,
@@ -273,6 +275,7 @@ impl Shard {
         let owned = self.partitions.entry(delivery.partition).or_default();
         owned.position = Some(delivery.offset + 1);
         owned.moved = true;
+        out.handled.insert(delivery.partition, delivery.offset + 1);
         let outcome = match wire::decode::<Sample>(delivery) {
             Err(why) => {
                 out.messages.extend(wire::dead_letter(delivery, &why));
