@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny]
+#     scripts/setup.sh [make] [python] [venv] [deny] [redis]
 #
-# Always wanted: cargo, by rustup, and a C linker. On request: make, python3, python3 with venv and pip, cargo-deny.
+# Always wanted: cargo, by rustup, and a C linker. On request: make, python3, python3 with venv and pip, cargo-deny, the
+# programs of Redis (tests start them themselves on ports of their own; the service of the package is not needed).
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail
@@ -27,7 +28,12 @@ for want in cc "$@"; do
         python) have python3 || packages+=(python3) ;;
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv) ;;
         deny) ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny" ;;
+        redis)
+            have redis-server || packages+=(redis-server)
+            have redis-cli || packages+=(redis-tools)
+            have openssl || packages+=(openssl)
+            ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, redis" ;;
     esac
 done
 
