@@ -1,5 +1,7 @@
 //! What survives a kill, what does a damaged file say, and how large does the file become?
 
+#![allow(clippy::unwrap_used, reason = "a failing test is the message")]
+
 use bytes::Bytes;
 use sphere_core::WorkloadId;
 use sphere_pipeline::embedded::FileStore;
