@@ -180,13 +180,15 @@ impl fmt::Display for Problem {
 }
 
 /// Settings whose change would break the promises of the bus, or that have a key of their own.
-const RESERVED: [&str; 22] = [
+const RESERVED: [&str; 24] = [
     "bootstrap.servers",
     "metadata.broker.list",
     "group.id",
     "enable.idempotence",
     "acks",
     "request.required.acks",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "auto.offset.reset",

@@ -74,7 +74,7 @@ async fn concurrent_batches_are_acknowledged_and_ordered_per_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_larger_than_the_buffer_passes_through() {
+async fn a_batch_larger_than_the_buffer_passes_through_whole() {
     let broker = broker();
     let small =
         KafkaConfig { buffer_bytes: 1 << 20, message_max_bytes: 128 << 10, ..config(&broker.bootstrap, 2) };
