@@ -6,5 +6,6 @@
 //! (`SPHERE_TEST_KAFKA`, `SPHERE_TEST_REDIS`, …) is used instead where a module says so.
 
 mod component;
+pub mod prometheus;
 
 pub use component::{Component, data_dir, free_port, free_ports, wait_until};
