@@ -128,10 +128,15 @@ impl Prometheus {
         self.wait_ready()
     }
 
-    /// Makes it read its configuration again, with other targets.
-    pub fn reload(&mut self, targets: &[String]) -> Result<()> {
+    /// Other targets, which count after [`Prometheus::reload`] or [`Prometheus::restart`].
+    pub fn set_targets(&mut self, targets: &[String]) -> Result<()> {
         self.options.targets = targets.to_vec();
         std::fs::write(self.dir.path().join("prometheus.yml"), scrape_config(&self.options)?)?;
+        Ok(())
+    }
+
+    /// Makes it read its configuration again.
+    pub fn reload(&self) -> Result<()> {
         self.process.signal("HUP")
     }
 
