@@ -1,5 +1,7 @@
 //! What does the source say when Prometheus, or what stands in its place, misbehaves?
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failing test is the message")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! What does the source say about workloads that a real Prometheus watches?
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failing test is the message")]
+
 mod common;
 
 use common::*;

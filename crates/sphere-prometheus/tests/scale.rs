@@ -1,5 +1,7 @@
 //! What do thousands of workloads cost?
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failing test is the message")]
+
 mod common;
 
 use common::*;
