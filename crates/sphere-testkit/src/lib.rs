@@ -8,6 +8,7 @@
 mod component;
 pub mod redis;
 pub mod kafka;
+pub mod prometheus;
 
 pub use component::{Component, data_dir, free_port, free_ports, wait_until};
 pub use kafka::Kafka;
