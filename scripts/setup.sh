@@ -1,19 +1,12 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny] [redis]
-#
-# Always wanted: cargo, by rustup, and a C linker. On request: make, python3, python3 with venv and pip, cargo-deny, the
-# programs of Redis (tests start them themselves on ports of their own; the service of the package is not needed).
-#     scripts/setup.sh [make] [python] [venv] [deny] [kafka]
+#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis] [prometheus]
 #
 # Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
 # OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny, the Kafka broker that tests start
-# (Java, Maven, and its jars, in a cache outside the checkout).
-#     scripts/setup.sh [make] [python] [venv] [deny] [prometheus]
-#
-# Always wanted: cargo, by rustup, and a C linker. On request: make, python3, python3 with venv and pip, cargo-deny,
-# prometheus with promtool (the tests start it themselves; the packaged service is kept from starting).
+# (Java, Maven, and its jars, in a cache outside the checkout), the programs of Redis, prometheus with promtool (tests
+# start both themselves on ports of their own; the services of the packages are kept from starting or not needed).
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail
@@ -55,13 +48,11 @@ for want in cc client "$@"; do
             have redis-cli || packages+=(redis-tools)
             have openssl || packages+=(openssl)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, redis" ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka" ;;
         prometheus)
             have prometheus && have promtool || packages+=(prometheus)
             have openssl || packages+=(openssl)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, prometheus" ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis, prometheus" ;;
     esac
 done
 

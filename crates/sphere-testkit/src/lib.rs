@@ -6,9 +6,9 @@
 //! (`SPHERE_TEST_KAFKA`, `SPHERE_TEST_REDIS`, …) is used instead where a module says so.
 
 mod component;
-pub mod redis;
 pub mod kafka;
 pub mod prometheus;
+pub mod redis;
 
 pub use component::{Component, data_dir, free_port, free_ports, wait_until};
 pub use kafka::Kafka;
