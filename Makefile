@@ -17,7 +17,7 @@ demo: ## Build the release binary and show what SPHERE does, without a cluster
 	$(CARGO) run --release --locked --package sphere -- demo $(ARGS)
 
 test: ## Run all tests, those in the documentation included
-	@scripts/setup.sh
+	@scripts/setup.sh kafka
 	$(CARGO) test --workspace --locked
 
 check: ## Format, lints, documentation, licences, dependency direction

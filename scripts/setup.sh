@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny] [redis]
+#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis]
 #
-# Always wanted: cargo, by rustup, and a C linker. On request: make, python3, python3 with venv and pip, cargo-deny, the
-# programs of Redis (tests start them themselves on ports of their own; the service of the package is not needed).
+# Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
+# OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny; and what tests start themselves on
+# ports of their own (the packages' services are not needed): the Kafka broker (Java, Maven, and its jars, in a cache
+# outside the checkout), the programs of Redis.
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail
@@ -16,15 +18,28 @@ DENY_VERSION=0.20.2
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
+header() { printf '#include <%s>\n' "$1" | cc -E - >/dev/null 2>&1; }
 
 # Right after rustup was installed, its folder is not in PATH yet.
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
 packages=()
-for want in cc "$@"; do
+for want in cc client "$@"; do
     case $want in
         make) have make || packages+=(make) ;;
         cc) have cc || packages+=(gcc libc6-dev) ;;
+        client)
+            have c++ || packages+=(g++)
+            have make || packages+=(make)
+            have pkg-config || packages+=(pkg-config)
+            # Headers: asked of the compiler, as they are no commands.
+            header openssl/ssl.h || packages+=(libssl-dev)
+            header zlib.h || packages+=(zlib1g-dev)
+            ;;
+        kafka)
+            have java && have keytool || packages+=(openjdk-17-jre-headless)
+            have mvn || packages+=(maven)
+            ;;
         python) have python3 || packages+=(python3) ;;
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv) ;;
         deny) ;;
@@ -33,7 +48,7 @@ for want in cc "$@"; do
             have redis-cli || packages+=(redis-tools)
             have openssl || packages+=(openssl)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, redis" ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis" ;;
     esac
 done
 
@@ -73,4 +88,7 @@ case " $* " in
                 die "could not install cargo-deny; try: cargo install --locked cargo-deny --version $DENY_VERSION"
         fi
         ;;
+esac
+case " $* " in
+    *" kafka "*) scripts/kafka-jars.sh >/dev/null ;;
 esac

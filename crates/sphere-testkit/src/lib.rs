@@ -6,6 +6,8 @@
 //! (`SPHERE_TEST_KAFKA`, `SPHERE_TEST_REDIS`, …) is used instead where a module says so.
 
 mod component;
+pub mod kafka;
 pub mod redis;
 
 pub use component::{Component, data_dir, free_port, free_ports, wait_until};
+pub use kafka::Kafka;
