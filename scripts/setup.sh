@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis]
+#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis] [prometheus]
 #
 # Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
 # OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny; and what tests start themselves on
 # ports of their own (the packages' services are not needed): the Kafka broker (Java, Maven, and its jars, in a cache
-# outside the checkout), the programs of Redis.
+# outside the checkout), the programs of Redis,
+# prometheus with promtool.
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail
@@ -48,7 +49,11 @@ for want in cc client "$@"; do
             have redis-cli || packages+=(redis-tools)
             have openssl || packages+=(openssl)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis" ;;
+        prometheus)
+            have prometheus && have promtool || packages+=(prometheus)
+            have openssl || packages+=(openssl)
+            ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis, prometheus" ;;
     esac
 done
 
@@ -63,11 +68,20 @@ if [ ${#packages[@]} -gt 0 ]; then
         die "missing: $list; as root: apt-get install $list"
     fi
     say "installing $list"
-    install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends)
+    # RUNLEVEL=1: a package that brings a service does not start it.
+    install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends)
     # Without fresh package lists the first attempt may fail; that costs less than updating each time.
     "${install[@]}" "${packages[@]}" >&2 2>/dev/null || {
         "${root[@]}" apt-get update -q >&2 && "${install[@]}" "${packages[@]}" >&2
     } || die "apt-get could not install: $list"
+    case $list in
+        *prometheus*)
+            # Port 9090 belongs to whoever wants it; where systemd runs, it would start the service all the same.
+            if [ -d /run/systemd/system ]; then
+                "${root[@]}" systemctl disable --now prometheus prometheus-node-exporter >&2 2>/dev/null || true
+            fi
+            ;;
+    esac
 fi
 
 if ! have cargo; then

@@ -7,6 +7,7 @@
 
 mod component;
 pub mod kafka;
+pub mod prometheus;
 pub mod redis;
 
 pub use component::{Component, data_dir, free_port, free_ports, wait_until};
