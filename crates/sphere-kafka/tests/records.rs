@@ -1,4 +1,5 @@
 //! Do records come through a real broker as they were, and does the bus say so when they do not?
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -191,4 +192,19 @@ async fn a_slow_stage_loses_nothing_and_sees_nothing_twice() {
     }
     consumer.commit(&positions(&read)).await.unwrap();
     consumer.close().await.unwrap();
+}
+
+/// With several requests in flight this failed: the first record of a new topic was acknowledged and not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_records_of_a_new_topic_are_stored_when_acknowledged() {
+    let broker = broker();
+    for round in 0..15 {
+        let small = KafkaConfig { message_max_bytes: 128 << 10, ..config(&broker.bootstrap, 2) };
+        let bus = bus(small).await;
+        let payload = Bytes::from(vec![b'x'; 100 << 10]);
+        let batch = (0..50).map(|n| Message { payload: payload.clone(), ..message(&format!("k{n}"), 0) });
+        bus.publish(batch.collect()).await.unwrap();
+        let stored = bus.lag(&unique("g"), Topic::Metrics).await.unwrap();
+        assert_eq!(stored, 50, "round {round}");
+    }
 }
