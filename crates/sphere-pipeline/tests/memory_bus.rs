@@ -1,5 +1,7 @@
 //! What does the bus in memory do when members come, go and crash at random, and when nobody reads?
 
+#![allow(clippy::unwrap_used, reason = "a failing test is the message")]
+
 use proptest::prelude::*;
 use sphere_pipeline::embedded::{MemoryBus, MemoryBusConfig, Retention};
 use sphere_pipeline::{Bus, BusError, Consumer, Event, Message, Partition, Subscription, Topic};
