@@ -161,6 +161,11 @@ impl Cluster {
         self.ready + self.starting.len() as u32
     }
 
+    /// (ordered at, ready at) of the starting pods, by the time they become ready.
+    pub fn starting_s(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.starting.iter().copied()
+    }
+
     /// Moves to `now`; tells `on_ready` the time from create to Ready of each pod that has become ready.
     pub fn advance(&mut self, now_s: f64, mut on_ready: impl FnMut(f64)) {
         while let Some(&(ordered, at)) = self.starting.front()

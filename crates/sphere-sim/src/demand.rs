@@ -165,13 +165,15 @@ fn mean_over(profile: &Profile, from: f64, width: f64) -> Option<f64> {
 }
 
 /// Draws offered load; the Poisson law is rebuilt only when the rate changes.
-struct Sampler {
+#[derive(Clone, Debug)]
+pub struct Sampler {
     rng: Option<ChaCha8Rng>,
     law: Option<(f64, Poisson<f64>)>,
 }
 
 impl Sampler {
-    fn new(spread: Spread) -> Self {
+    /// Draws in the manner of `spread`.
+    pub fn new(spread: Spread) -> Self {
         let rng = match spread {
             Spread::Constant => None,
             Spread::Poisson(seed) => Some(ChaCha8Rng::seed_from_u64(seed)),
@@ -180,7 +182,7 @@ impl Sampler {
     }
 
     /// Requests/s over an interval of `seconds` around `rate`.
-    fn draw(&mut self, rate: f64, seconds: u32) -> f64 {
+    pub fn draw(&mut self, rate: f64, seconds: u32) -> f64 {
         let Some(rng) = &mut self.rng else { return rate };
         let mean = rate * f64::from(seconds);
         if mean <= 0.0 {

@@ -13,6 +13,7 @@
 //! | [`metrics`] | what does a scraper see of it, and when? |
 //! | [`policy`] | how many replicas does each contestant order? |
 //! | [`score`] | how well did it go? |
+//! | [`world`] | what happens to one workload while time passes? |
 //! | [`mod@run`] | one policy on one trace, start to end |
 //! | [`tournament`] | many runs side by side: seeds, intervals, curves |
 //! | [`generator`] | a synthetic week of web traffic |
@@ -23,10 +24,10 @@ pub mod generator;
 pub mod metrics;
 pub mod policy;
 pub mod run;
-
 pub mod score;
 pub mod service;
 pub mod tournament;
+pub mod world;
 
 pub use cluster::Startup;
 pub use demand::{Demand, Profile};
@@ -34,3 +35,4 @@ pub use policy::Contestant;
 pub use run::{Physics, Recording, RunResult, Settings, run};
 pub use score::Scorecard;
 pub use tournament::{Run, Tournament};
+pub use world::World;

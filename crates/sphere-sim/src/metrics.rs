@@ -134,6 +134,20 @@ impl Scraper {
         self.refresh();
     }
 
+    /// Nobody read or counted anything for longer than the window, until `now_s`: rates are absent until the next
+    /// scrape.
+    pub fn blackout(&mut self, now_s: f64, ready: u32) {
+        self.intervals.clear();
+        self.became_ready_s.clear();
+        (self.open, self.ready_s, self.hidden) = (Interval::default(), 0.0, false);
+        self.intervals.push_back(None);
+        self.view.scraped_at_s = now_s;
+        self.view.scrape += 1;
+        self.view.last_ready = f64::from(ready);
+        self.view.last_violated_share = 0.0;
+        self.refresh();
+    }
+
     fn refresh(&mut self) {
         let width = f64::from(self.interval_s);
         let last = self.intervals.back().copied().flatten();

@@ -1,11 +1,10 @@
 //! What happens when one policy runs one trace from start to end?
 
-use crate::cluster::{Cluster, Startup};
+use crate::cluster::Startup;
 use crate::demand::{Demand, replicas_for};
-use crate::metrics::Scraper;
 use crate::policy::Policy;
-use crate::score::{Scorecard, Scorer};
-use crate::service::{Queue, TickOutcome, loss_tick};
+use crate::score::Scorecard;
+use crate::world::World;
 use serde::{Deserialize, Serialize};
 use sphere_core::Distribution;
 use std::time::Duration;
@@ -127,61 +126,42 @@ pub fn run(
     record: bool,
 ) -> RunResult {
     let tick_s = demand.tick_s;
-    let tick = f64::from(tick_s);
     let capacity = settings.capacity_rps;
     let clamp = |n: u32| n.clamp(settings.min_replicas, settings.max_replicas);
     // Everyone starts with the size an HPA at 60 % would long have reached.
     let first = demand.offered_rps.iter().take((60 / tick_s) as usize).copied().fold(0.0, f32::max);
     let start = policy.initial_replicas().unwrap_or_else(|| replicas_for(f64::from(first) / 0.6, capacity));
-    let mut cluster = Cluster::new(clamp(start.max(1)), settings.startup, seed);
-    let mut scraper =
-        Scraper::new(settings.scrape_s, settings.window_s, &demand.history_rps, capacity, cluster.ready());
-    let mut queue = Queue::new(settings.service_s, u64::from(settings.client_timeout_s));
-    let mut scorer = Scorer::default();
+    let mut world = World::new(settings, tick_s, &demand.history_rps, clamp(start.max(1)), seed);
     let mut recording: Option<Recording> = record.then(Vec::new);
     let mut bands = record.then(|| PendingBands::new(settings));
 
     policy.warm_up(demand);
     let (period, offset) = (u64::from(policy.period_s().max(tick_s)), u64::from(policy.offset_s()));
-    let mut interval = Interval::default();
     for (i, &offered) in demand.offered_rps.iter().enumerate() {
         let offered = f64::from(offered);
-        let second = i as u64 * u64::from(tick_s);
+        let second = world.second();
         let now_s = second as f64;
-        cluster.advance(now_s, |took_s| {
-            policy.pod_ready(took_s);
-            scraper.pod_ready(now_s);
-        });
-        let at_scrape = second.is_multiple_of(u64::from(settings.scrape_s));
-        if at_scrape {
-            if second > 0 {
-                let violated_share = interval.close(tick, &mut scorer);
-                scraper.scrape(now_s, violated_share);
-                scorer.step(replicas_for(interval.mean_rps, capacity), cluster.ready());
-                if let Some(step) = recording.as_mut().and_then(|r| r.last_mut()) {
-                    step.offered_rps = interval.mean_rps;
-                }
-                interval = Interval::default();
-            }
-            if let (Some(recording), Some(bands)) = (recording.as_mut(), bands.as_mut()) {
-                recording.push(RecordedStep {
-                    t_s: second,
-                    offered_rps: offered,
-                    ready: cluster.ready(),
-                    replicas: cluster.replicas(),
-                    band: bands.due(now_s),
-                });
-            }
+        let ended_interval_rps = world.begin(|took_s| policy.pod_ready(took_s));
+        if let (Some(mean_rps), Some(step)) =
+            (ended_interval_rps, recording.as_mut().and_then(|r| r.last_mut()))
+        {
+            step.offered_rps = mean_rps;
+        }
+        if world.at_scrape()
+            && let (Some(recording), Some(bands)) = (recording.as_mut(), bands.as_mut())
+        {
+            recording.push(RecordedStep {
+                t_s: second,
+                offered_rps: offered,
+                ready: world.cluster().ready(),
+                replicas: world.cluster().replicas(),
+                band: bands.due(now_s),
+            });
         }
         if second >= offset && (second - offset).is_multiple_of(period) {
-            let before = cluster.replicas();
-            let view = scraper.view(now_s, before, cluster.ready());
             let at = sphere_core::Timestamp(demand.start.millis() + second as i64 * 1000);
-            let wanted = clamp(policy.decide(at, &view));
-            if wanted != before {
-                cluster.scale_to(wanted, now_s);
-                scorer.action(before, wanted);
-            }
+            let wanted = clamp(policy.decide(at, &world.view()));
+            world.scale_to(wanted);
             if let Some(step) = recording.as_mut().and_then(|r| r.last_mut()) {
                 step.replicas = wanted;
             }
@@ -189,51 +169,9 @@ pub fn run(
                 bands.push(now_s, distribution);
             }
         }
-
-        let ready = cluster.ready();
-        let ready_rps = f64::from(ready) * capacity;
-        let outcome: TickOutcome = match settings.physics {
-            Physics::Loss => loss_tick(offered, ready_rps),
-            Physics::Queue => queue.tick(second, offered, ready_rps, &mut scorer.latency),
-        };
-        scorer.tick(tick, offered, &outcome, cluster.replicas());
-        scraper.tick(tick, offered, outcome.served_rps / capacity, ready, demand.is_unrecorded(i));
-        interval.tick(offered, ready_rps);
+        world.tick(offered, demand.is_unrecorded(i));
     }
-    interval.close(tick, &mut scorer);
-    RunResult { score: scorer.finish(capacity, settings.physics == Physics::Queue), recording }
-}
-
-/// Demand against ready capacity over one scrape interval.
-///
-/// Whether demand is over capacity is judged on the mean over the interval: the noise of single seconds is
-/// absorbed by a little waiting, which latency shows, and no scaler that samples every 10 s could answer it.
-#[derive(Default)]
-struct Interval {
-    offered_rps: f64,
-    mean_rps: f64,
-    ready_rps: Vec<f64>,
-}
-
-impl Interval {
-    fn tick(&mut self, offered_rps: f64, ready_rps: f64) {
-        self.offered_rps += offered_rps;
-        self.ready_rps.push(ready_rps);
-    }
-
-    /// Scores the interval; returns the share of it in which demand was over ready capacity.
-    fn close(&mut self, tick_s: f64, scorer: &mut Scorer) -> f64 {
-        if self.ready_rps.is_empty() {
-            return 0.0;
-        }
-        let ticks = self.ready_rps.len() as f64;
-        self.mean_rps = self.offered_rps / ticks;
-        let excess = |ready: &f64| (self.mean_rps - ready * (1.0 + 1e-9)).max(0.0);
-        let excess_requests: f64 = self.ready_rps.iter().map(excess).sum::<f64>() * tick_s;
-        let violated = self.ready_rps.iter().filter(|ready| excess(ready) > 0.0).count() as f64;
-        scorer.violation(violated * tick_s, excess_requests);
-        violated / ticks
-    }
+    RunResult { score: world.score(), recording }
 }
 
 /// Forecasts under way, to be shown at the instant they are for.

@@ -54,6 +54,7 @@ pub struct Scorecard {
 pub struct LatencyHistogram {
     buckets: Vec<f64>,
     total: f64,
+    sum_s: f64,
 }
 
 const SUB_BUCKETS_BITS: u32 = 5;
@@ -62,7 +63,7 @@ const OCTAVES: usize = 30;
 
 impl Default for LatencyHistogram {
     fn default() -> Self {
-        Self { buckets: vec![0.0; OCTAVES << SUB_BUCKETS_BITS], total: 0.0 }
+        Self { buckets: vec![0.0; OCTAVES << SUB_BUCKETS_BITS], total: 0.0, sum_s: 0.0 }
     }
 }
 
@@ -76,6 +77,12 @@ impl LatencyHistogram {
         let i = (bits.saturating_sub(first) as usize).min(last);
         self.buckets[i] += requests;
         self.total += requests;
+        self.sum_s += seconds * requests;
+    }
+
+    /// All latencies together, seconds.
+    pub fn sum_s(&self) -> f64 {
+        self.sum_s
     }
 
     /// Latency not exceeded by a share `q` of requests, milliseconds; absent without requests.
@@ -97,7 +104,7 @@ impl LatencyHistogram {
 }
 
 /// Collects scores tick by tick.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Scorer {
     pub(crate) latency: LatencyHistogram,
     seconds: f64,

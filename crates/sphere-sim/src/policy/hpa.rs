@@ -27,7 +27,7 @@ pub enum HpaSignal {
     RequestsPct(u32),
 }
 
-/// One pod's request: 1000 milli-pods of CPU.
+/// One pod's request where nobody says: 1000 milli-pods of CPU.
 const REQUEST_MILLI: i64 = 1000;
 
 /// The HPA as a contestant.
@@ -43,6 +43,7 @@ pub struct HpaPolicy {
 pub struct HpaView {
     ideal: bool,
     window_ms: i64,
+    request_milli: i64,
     pods: Vec<PodStatus>,
     readings: Vec<PodReading>,
     external_milli: [i64; 1],
@@ -54,10 +55,16 @@ impl HpaView {
         Self {
             ideal: settings.physics == Physics::Loss,
             window_ms: i64::from(settings.window_s) * 1000,
+            request_milli: REQUEST_MILLI,
             pods: Vec::new(),
             readings: Vec::new(),
             external_milli: [0],
         }
+    }
+
+    /// A pod requests, and can use, so many milli-cores.
+    pub fn with_request_milli(self, request_milli: i64) -> Self {
+        Self { request_milli, ..self }
     }
 
     /// Calls `f` with the CPU (or requests) snapshot at `now`.
@@ -94,13 +101,13 @@ impl HpaView {
                 let reading = match per_pod {
                     Some(cpu) => PodReading {
                         sample: Some(PodSample {
-                            value_milli: (cpu * REQUEST_MILLI as f64).round() as i64,
+                            value_milli: (cpu * self.request_milli as f64).round() as i64,
                             at: scraped_at,
                             window_ms: self.window_ms,
                         }),
-                        request: Request::Milli(REQUEST_MILLI),
+                        request: Request::Milli(self.request_milli),
                     },
-                    None => PodReading { sample: None, request: Request::Milli(REQUEST_MILLI) },
+                    None => PodReading { sample: None, request: Request::Milli(self.request_milli) },
                 };
                 self.readings.clear();
                 self.readings.resize(view.replicas as usize, reading);

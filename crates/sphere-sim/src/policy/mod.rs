@@ -16,7 +16,7 @@ use crate::metrics::View;
 pub use classic::Classic;
 pub use contestant::{ACCEPTED, Contestant, UnknownContestant};
 pub use fixed::Static;
-pub use hpa::{HpaPolicy, HpaSignal};
+pub use hpa::{HpaPolicy, HpaSignal, HpaView, hpa_spec};
 pub use oracle::Oracle;
 pub use seasonal::Scheduled;
 pub use sphere::SpherePolicy;
