@@ -4,10 +4,9 @@
 #     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis] [prometheus]
 #
 # Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
-# OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny; and what tests start themselves on
-# ports of their own (the packages' services are not needed): the Kafka broker (Java, Maven, and its jars, in a cache
-# outside the checkout), the programs of Redis,
-# prometheus with promtool.
+# OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny, the Kafka broker that tests start
+# (Java, Maven, and its jars, in a cache outside the checkout), the programs of Redis, prometheus with promtool (tests
+# start both themselves on ports of their own; the services of the packages are kept from starting or not needed).
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail

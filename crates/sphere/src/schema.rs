@@ -3,6 +3,7 @@
 //! JSON Schemas (2020-12), generated from the very types that are read and written, so that they can not
 //! disagree. The copies under `contracts/` are compared with these by a test.
 
+use crate::config::ConfigFile;
 use crate::decide::{DecideInput, DecideOutput};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
@@ -10,9 +11,10 @@ use sphere_core::{Decision, Forecast, Sample};
 use sphere_scaling::ScalingSpec;
 use std::collections::BTreeMap;
 
-/// All schemas by name: `decide-input`, `decide-output`, `decision`, `forecast`, `sample`, `scaling-spec`.
+/// All schemas by name: `config`, `decide-input`, `decide-output`, `decision`, `forecast`, `sample`, `scaling-spec`.
 pub fn all() -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
+        ("config", of::<ConfigFile>()),
         ("decide-input", of::<DecideInput>()),
         ("decide-output", of::<DecideOutput>()),
         ("decision", of::<Decision>()),

@@ -1,8 +1,11 @@
 //! Which commands are there, and what do they share?
 
+mod cluster;
 mod decide;
 mod demo;
 mod evaluate;
+mod inspect;
+mod service;
 mod simulate;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -31,6 +34,15 @@ enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     Evaluate(evaluate::EvaluateArgs),
     Decide(decide::DecideArgs),
+    Run(service::RunArgs),
+    Collect(service::CollectArgs),
+    Forecast(service::ForecastArgs),
+    Cache(service::CacheArgs),
+    Autoscale(service::AutoscaleArgs),
+    Cluster(cluster::ClusterArgs),
+    Topics(cluster::TopicsArgs),
+    Verify(inspect::VerifyArgs),
+    Show(inspect::ShowArgs),
     Schema(decide::SchemaArgs),
     /// Print a script that teaches your shell to complete sphere's commands
     #[command(after_help = "Example:\n  sphere completions bash > /etc/bash_completion.d/sphere")]
@@ -81,6 +93,15 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Decide(args) => decide::run(&args),
+        Command::Run(args) => service::run(&args),
+        Command::Collect(args) => service::collect(&args),
+        Command::Forecast(args) => service::forecast(&args),
+        Command::Cache(args) => service::cache(&args),
+        Command::Autoscale(args) => service::autoscale(&args),
+        Command::Cluster(args) => cluster::cluster(&args),
+        Command::Topics(args) => cluster::topics(&args),
+        Command::Verify(args) => inspect::verify(&args),
+        Command::Show(args) => inspect::show(&args),
         Command::Schema(args) => decide::schema(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
