@@ -1,4 +1,5 @@
 //! Does what was acknowledged survive the brokers' deaths?
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

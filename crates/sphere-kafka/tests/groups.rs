@@ -1,4 +1,5 @@
 //! Do members of a group hand over without losing or reordering anything?
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Do records come through a real broker as they were, and does the bus say so when they do not?
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Do TLS and SASL work against a real broker, and are the wrong certificate and password refused?
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

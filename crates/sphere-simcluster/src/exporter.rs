@@ -145,14 +145,14 @@ fn containers(page: &mut DescriptorEncoder<'_>, rows: &[WorkloadRow]) -> Result 
         let labels = (pod_labels(row, pod), [("container", row.name.as_str())]);
         metric.gauge(&labels, row.memory_bytes as f64)
     })?;
-    for (name, help, memory) in [
-        ("kube_pod_container_resource_requests", "Resources requested by the container", memory_request as _),
-        ("kube_pod_container_resource_limits", "Limits of the container", memory_request as fn(u64) -> u64),
+    // Requests and limits are the same: pods can not use more than they asked for.
+    for (name, help) in [
+        ("kube_pod_container_resource_requests", "Resources requested by the container"),
+        ("kube_pod_container_resource_limits", "Limits of the container"),
     ] {
         per_pod(page, rows, (name, help, MetricType::Gauge), |metric, row, pod| {
-            for (resource, unit, value) in
-                [("cpu", "core", row.cores), ("memory", "byte", memory(row.memory_bytes) as f64)]
-            {
+            let memory = memory_request(row.memory_bytes) as f64;
+            for (resource, unit, value) in [("cpu", "core", row.cores), ("memory", "byte", memory)] {
                 let container = [("container", row.name.as_str()), ("resource", resource), ("unit", unit)];
                 metric.gauge(&(pod_labels(row, pod), container), value)?;
             }

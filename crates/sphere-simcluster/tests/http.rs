@@ -1,10 +1,14 @@
 //! Can other processes use the simulated cluster: Prometheus, and a remote scaler?
 
+// Helpers of tests are outside test functions, and may unwrap as those do.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{after, by_requests, cluster, one, synthetic};
 use sphere_pipeline::{Applied, Clock, ScaleTarget, TargetError};
 use sphere_simcluster::{RemoteCluster, SimulatedCluster, SimulatedClusterConfig, serve};
+use sphere_testkit::{Component, data_dir, free_port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -149,6 +153,50 @@ async fn prometheus_own_checker_reads_the_page() {
     // Exit code 1 is a page that can not be read, 3 is advice on style; names of a real cluster are as they are.
     assert!(matches!(output.status.code(), Some(0 | 3)), "{text}");
     assert!(!text.contains("error while linting"), "{text}");
+}
+
+/// Needs Prometheus (Debian package `prometheus`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_takes_the_page_in() {
+    let s = served(&one(synthetic(150.0))).await;
+    s.clock.set(after(300));
+    let target = s.address.strip_prefix("http://").unwrap();
+    let dir = data_dir("simcluster-prometheus").unwrap();
+    let config = dir.path().join("prometheus.yml");
+    let text = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+         - {{job_name: sim, static_configs: [{{targets: ['{target}']}}]}}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let command = vec![
+        std::env::var("SPHERE_TEST_PROMETHEUS").unwrap_or_else(|_| "prometheus".into()),
+        format!("--config.file={}", config.display()),
+        format!("--storage.tsdb.path={}", dir.path().join("data").display()),
+        format!("--web.listen-address={address}"),
+    ];
+    let mut prometheus = Component::start("prometheus", command, Vec::new(), dir.path().join("log")).unwrap();
+    let client = reqwest::Client::new();
+    let ask = async |query: &str| -> Option<f64> {
+        let url = format!("http://{address}/api/v1/query");
+        let answer = client.get(url).query(&[("query", query)]).send().await.ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    };
+    let started = std::time::Instant::now();
+    while ask("up{job=\"sim\"}").await != Some(1.0) {
+        assert!(prometheus.running() && started.elapsed() < Duration::from_secs(120), "{}", prometheus.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // The usual way from pods to their Deployment, as recording rules for real clusters go.
+    let query = "count(kube_pod_status_ready{condition=\"true\"} == 1
+        and on(namespace, pod) label_replace(kube_pod_owner, \"replicaset\", \"$1\", \"owner_name\", \"(.*)\")
+        * on(namespace, replicaset) group_left() kube_replicaset_owner{owner_name=\"front-end\"})";
+    let ready = s.cluster.view(&by_requests("front-end").id).unwrap().ready;
+    assert_eq!(ask(query).await, Some(f64::from(ready)));
+    let counted = ask("sum(container_cpu_usage_seconds_total{container=\"front-end\"})").await.unwrap();
+    let requests = ask("sum(istio_requests_total)").await.unwrap();
+    assert!((counted / (requests / 10.0) - 1.0).abs() < 0.02, "{counted} {requests}");
 }
 
 #[tokio::test]

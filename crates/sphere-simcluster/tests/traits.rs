@@ -1,5 +1,8 @@
 //! Does the simulated cluster keep what the pipeline's traits promise?
 
+// Helpers of tests are outside test functions, and may unwrap as those do.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{START, after, by_cpu, by_requests, cluster, cluster_of, one, synthetic, trace};

@@ -1,5 +1,5 @@
 //! What the tests share: a broker per test binary, and members that keep a diary.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use bytes::Bytes;
 use sphere_kafka::{KafkaBus, KafkaConfig};

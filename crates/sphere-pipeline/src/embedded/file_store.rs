@@ -10,9 +10,9 @@
 //! epoch, all ones for never) and value; `expiry`, an index of what expires; `decisions` from (workload, number)
 //! to entry; `meta` with the format version. Expiry is by the wall clock, because it has to outlive the process.
 //!
-//! Growth: freed pages are used again, so under steady overwriting the file settles (the test
-//! `the_file_does_not_grow_under_steady_overwriting` says where). What a burst left behind is given back when
-//! the file is opened and more than half of it is unused.
+//! Growth: freed pages are used again, so under steady overwriting the file settles at two to three times its
+//! values (the test `the_file_does_not_grow_under_steady_overwriting`). What a burst left behind is given back
+//! when the file is opened and more than half of it is unused.
 
 use super::announce::Announcer;
 use super::file_writer::{Call, Change, QUEUED_CALLS, serve};
@@ -121,7 +121,7 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the file or makes it, its folder too. Checks the whole file (some 0.5 s per gigabyte that the disk
+    /// Opens the file or makes it, its folder too. Checks the whole file (about 1 s per gigabyte that the disk
     /// cache holds), because a damaged one could otherwise be noticed only later.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();

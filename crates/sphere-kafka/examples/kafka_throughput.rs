@@ -1,6 +1,6 @@
 //! How many records per second pass through a real Kafka on this machine, and how long does one take?
 //!
-//!     cargo run --release -p sphere-kafka --example throughput [records]
+//!     cargo run --release -p sphere-kafka --example kafka_throughput [records]
 
 use anyhow::Result;
 use bytes::Bytes;
