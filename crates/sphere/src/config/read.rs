@@ -94,6 +94,12 @@ impl<'a> Reader<'a> {
     /// Notes a problem of meaning, at the key below `node` it is about.
     pub fn meaning(&mut self, node: &Node, prefix: &str, key: &str, problem: impl Into<String>) {
         let steps = parse_key(key);
+        // What is absent from the file altogether stands nowhere.
+        let absent =
+            prefix.is_empty() && !matches!(steps.first(), Some(Step::Key(key)) if node.get(key).is_some());
+        if absent {
+            return self.problem(Place::default(), key, problem);
+        }
         let whole = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         self.problem(node.place_of(&steps), whole, problem);
     }
@@ -133,18 +139,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The line as it may be shown: what looks like a secret that was written into the file is not repeated.
-fn without_secrets(line: &str, key: &str) -> String {
+/// The line, unless it looks as if a secret was written into the file.
+fn showable<'l>(line: &'l str, key: &str) -> Option<&'l str> {
     const SECRET: [&str; 6] = ["password", "secret", "token", "authorization", "credential", "headers"];
-    let lower = format!("{key} {}", line.split(':').next().unwrap_or_default()).to_ascii_lowercase();
-    let inline = line.to_ascii_lowercase();
-    let secret = SECRET.iter().any(|word| lower.contains(word) || inline.contains(&format!("{word}:")))
+    let (key, lower) = (key.to_ascii_lowercase(), line.to_ascii_lowercase());
+    let secret = SECRET.iter().any(|word| key.contains(word) || lower.contains(&format!("{word}:")))
         || (line.contains("://") && line.contains('@'));
-    match line.split_once(':') {
-        Some((name, _)) if secret => format!("{name}: (not shown)"),
-        _ if secret => "(not shown)".into(),
-        _ => line.into(),
-    }
+    (!secret).then_some(line)
 }
 
 /// All problems as people read them: place, key, text, and the line with a caret.
@@ -163,11 +164,39 @@ pub fn render(problems: &[Problem], source: impl Fn(&str) -> Option<String>) -> 
         let lines = source(&problem.file);
         let shown = lines.as_deref().and_then(|text| text.lines().nth(line as usize - 1));
         if let Some(shown) = shown {
-            let shown = without_secrets(shown, &problem.key);
+            let Some(shown) = showable(shown, &problem.key) else {
+                let _ = writeln!(text, "{line:>6} | (not shown: it may hold a secret)");
+                continue;
+            };
             let indent = " ".repeat((column as usize).saturating_sub(1));
             let _ = writeln!(text, "{line:>6} | {shown}\n       | {indent}^");
         }
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_steps() {
+        let key = |name: &str| Step::Key(name.into());
+        assert_eq!(parse_key("a.b[2].c"), [key("a"), key("b"), Step::Index(2), key("c")]);
+        assert_eq!(parse_key("[3].x"), [Step::Index(3), key("x")]);
+    }
+
+    #[test]
+    fn a_line_with_a_secret_is_not_repeated() {
+        for (line, key) in [
+            ("password: hunter2", "store.redis.password"),
+            ("redis: {password: hunter2, retries: 99}", "store.redis.retries"),
+            ("url: http://me:hunter2@host", "source.prometheus.url"),
+            ("  X-Scope: hunter2", "source.prometheus.headers.X-Scope"),
+        ] {
+            assert_eq!(showable(line, key), None, "{line}");
+        }
+        assert!(showable("passwordFile: /etc/x", "store.redis.retries").is_some());
+    }
 }
