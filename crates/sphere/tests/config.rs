@@ -83,9 +83,10 @@ sphere.yaml:6:5: bus.kafka.partitons: unknown field `partitons`, expected one of
 #[test]
 fn a_mistake_in_the_syntax_is_shown_where_it_is() {
     let told = problems("step: 10s\nbus: [embedded\nstore: memory\n");
-    assert!(told.contains("sphere.yaml: ") && told.contains("line 2"), "{told}");
+    assert!(told.contains("sphere.yaml:3:6: YAML: "), "{told}");
+    assert!(told.contains("     3 | store: memory\n       |      ^"), "{told}");
     let twice = problems("step: 10s\nstep: 20s\n");
-    assert!(twice.contains("step"), "{twice}");
+    assert!(twice.contains("sphere.yaml:2:1: YAML: ") && twice.contains("step"), "{twice}");
 }
 
 #[test]

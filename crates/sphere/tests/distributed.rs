@@ -37,7 +37,7 @@ simulatedCluster:
 collect: {{delay: 200ms}}
 forecast: {{checkpoint: 1s, backfill: 0s}}
 autoscale: {{sync: 2s, delay: 200ms}}
-workloadDefaults: {{mode: Full, startupSeconds: 5, forecast: {{model: holt@30s}}}}
+workloadDefaults: {{mode: Full, startupSeconds: 5, forecast: {{model: holt@30}}}}
 ",
             kafka.bootstrap()[0],
             redis.address(),

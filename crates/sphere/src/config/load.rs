@@ -51,8 +51,14 @@ fn parse(name: &str, text: &str) -> Result<Node, String> {
     if text.trim().is_empty() {
         return Ok(Node { place: Place::default(), left_out: false, content: Content::Map(Vec::new()) });
     }
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| format!("1 problem in the configuration\n{name}: {error}"))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        // Its own picture of the place would show the lines around it, and what secret may be in them.
+        let place =
+            error.location().map_or(Place::default(), |at| Place { line: at.line(), column: at.column() });
+        let problem = error.without_snippet().to_string();
+        let problem = Problem { file: name.into(), place, key: "YAML".into(), problem };
+        render(&[problem], |_| Some(text.to_owned()))
+    })
 }
 
 /// Reads the text of a file called `name`; other files it names are looked for in `folder`.
