@@ -115,10 +115,10 @@ impl<'a> Reader<'a> {
             let mut path = steps(error.path());
             let text = error.inner().to_string();
             let missing = quoted(&text, "missing field ").map(str::to_owned);
-            if let Some(unknown) = quoted(&text, "unknown field ") {
-                if path.last() != Some(&Step::Key(unknown.into())) {
-                    path.push(Step::Key(unknown.into()));
-                }
+            if let Some(unknown) = quoted(&text, "unknown field ")
+                && path.last() != Some(&Step::Key(unknown.into()))
+            {
+                path.push(Step::Key(unknown.into()));
             }
             // A needed key that was there, but wrong, was told already.
             let told = missing.is_some_and(|key| removed.iter().any(|(at, k)| *at == path && *k == key));

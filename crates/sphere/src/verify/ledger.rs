@@ -17,6 +17,7 @@
 use serde::Serialize;
 use sphere_core::{Decision, Forecast, Sample, Timestamp};
 use sphere_pipeline::forecast::VALID_STEPS;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -159,10 +160,11 @@ impl Ledger {
         let late = log.newest.is_some_and(|newest| sample.at < newest);
         log.newest = log.newest.max(Some(sample.at));
         let seen = Seen { demand: sample.demand.is_some(), censored: sample.censored, late };
-        if log.samples.contains_key(&sample.at) {
-            log.duplicates += 1;
-        } else {
-            log.samples.insert(sample.at, seen);
+        match log.samples.entry(sample.at) {
+            Entry::Occupied(_) => log.duplicates += 1,
+            Entry::Vacant(free) => {
+                free.insert(seen);
+            }
         }
     }
 
@@ -171,10 +173,11 @@ impl Ledger {
         let Some(workload) = &forecast.workload else { return };
         let issued = Issued { valid_until: forecast.valid_until, published_at };
         let log = self.log(workload, published_at);
-        if log.forecasts.contains_key(&forecast.issued_at) {
-            log.forecast_duplicates += 1;
-        } else {
-            log.forecasts.insert(forecast.issued_at, issued);
+        match log.forecasts.entry(forecast.issued_at) {
+            Entry::Occupied(_) => log.forecast_duplicates += 1,
+            Entry::Vacant(free) => {
+                free.insert(issued);
+            }
         }
     }
 
