@@ -97,6 +97,15 @@ fn what_makes_no_sense_together_is_refused() {
 }
 
 #[test]
+fn a_part_that_can_not_be_read_is_not_called_absent() {
+    let told = problems("source: simulatedCluster\nsimulatedCluster: []\n");
+    assert!(
+        told.starts_with("1 problem in") && told.contains("sphere.yaml:2:1: simulatedCluster: "),
+        "{told}"
+    );
+}
+
+#[test]
 fn no_workloads_at_all_is_a_problem() {
     assert!(problems("source: {prometheus: {url: 'http://127.0.0.1:9090'}}\n").contains("workloads: none"));
 }

@@ -1,6 +1,6 @@
 //! What does SPHERE do when it is told nothing?
 //!
-//! It scales a simulated cluster on generated weeks of web traffic, a hundred times faster than real time, so that
+//! It scales a simulated cluster on generated weeks of web traffic, sixty times faster than real time, so that
 //! everything can be seen at work within a minute. Nothing outlives the process.
 
 /// The built-in configuration, as a file would say it.

@@ -74,7 +74,6 @@ pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Loaded, String
     let config: Option<Config> = reader.read(&mut root, "");
     let config = config.unwrap_or_default();
     for (key, problem) in config.problems() {
-        // What was left out was told already.
         reader.meaning(&root, "", &key, problem);
     }
     let mut texts = HashMap::from([(name.to_owned(), text.to_owned())]);

@@ -94,11 +94,14 @@ impl<'a> Reader<'a> {
     /// Notes a problem of meaning, at the key below `node` it is about.
     pub fn meaning(&mut self, node: &Node, prefix: &str, key: &str, problem: impl Into<String>) {
         let steps = parse_key(key);
-        // What is absent from the file altogether stands nowhere.
-        let absent =
-            prefix.is_empty() && !matches!(steps.first(), Some(Step::Key(key)) if node.get(key).is_some());
-        if absent {
-            return self.problem(Place::default(), key, problem);
+        if let Some(Step::Key(first)) = steps.first() {
+            match node.entries().iter().find(|(k, _, _)| k == first) {
+                // It was told already that it can not be read.
+                Some((_, _, part)) if part.left_out => return,
+                // What is absent from the file altogether stands nowhere.
+                None if prefix.is_empty() => return self.problem(Place::default(), key, problem),
+                _ => {}
+            }
         }
         let whole = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         self.problem(node.place_of(&steps), whole, problem);
