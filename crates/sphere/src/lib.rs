@@ -14,6 +14,7 @@
 //! | [`table`] | how do numbers line up in a terminal? |
 //! | [`report`] | how do people see a simulation in a browser? |
 
+pub mod bench;
 pub mod config;
 pub mod decide;
 pub mod evaluate;

@@ -397,7 +397,8 @@ impl Running {
             return Vec::new();
         }
         let started = Instant::now();
-        let to = grid_before(self.stage.clock.now(), settings.step);
+        // The step that has just ended comes as a sample: with it the first forecast goes out.
+        let to = grid_before(self.stage.clock.now(), settings.step) - settings.step;
         let asked = source.history(workloads, to - settings.backfill, to, settings.step);
         match tokio::time::timeout(settings.backfill_timeout, asked).await {
             Ok(histories) => {

@@ -32,7 +32,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Steps a forecast stays valid after the last sample it has seen.
+/// Steps a forecast stays valid after the last sample it has seen, unless told otherwise.
 pub const VALID_STEPS: u32 = 6;
 /// Steps a sample (or a restored model) may lie in the future before its clock is taken to be wrong.
 const FUTURE_STEPS: u32 = 2;
@@ -50,6 +50,8 @@ pub struct ForecastSettings {
     pub backfill: Duration,
     /// Longest time a backfill may take before models start cold.
     pub backfill_timeout: Duration,
+    /// Steps a forecast stays valid after the last sample it has seen.
+    pub valid_steps: u32,
     /// Worker threads.
     pub workers: usize,
     /// Most records taken at once.
@@ -66,6 +68,7 @@ impl Default for ForecastSettings {
             checkpoint: Duration::from_secs(60),
             backfill: Duration::from_secs(3600),
             backfill_timeout: Duration::from_secs(10),
+            valid_steps: VALID_STEPS,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             max_records: 2000,
             group: "sphere-forecast".into(),
@@ -288,7 +291,7 @@ impl Shard {
                     if tracked.lies_in_the_future(now, self.settings.step) {
                         out.reload.push((delivery.partition, delivery.key.clone()));
                     }
-                    let (outcome, forecast) = tracked.learn(&sample, now, self.settings.step);
+                    let (outcome, forecast) = tracked.learn(&sample, now, &self.settings);
                     if let Some(forecast) = forecast {
                         out.messages.push(wire::encode(&forecast));
                         out.taken_in.push(delivery.published_at);
@@ -421,7 +424,13 @@ impl Tracked {
     }
 
     /// Takes a sample; says what became of it, and the forecast if there is one to publish.
-    fn learn(&mut self, sample: &Sample, now: Timestamp, step: Duration) -> (&'static str, Option<Forecast>) {
+    fn learn(
+        &mut self,
+        sample: &Sample,
+        now: Timestamp,
+        settings: &ForecastSettings,
+    ) -> (&'static str, Option<Forecast>) {
+        let step = settings.step;
         if sample.at > now + step * FUTURE_STEPS {
             return ("future", None);
         }
@@ -450,7 +459,7 @@ impl Tracked {
         }
         let asked = self.workload.spec.forecast.horizon_seconds.unwrap_or(0.0) / step.as_secs_f64().max(1e-3);
         let horizon = (self.lead_steps as usize + 1).max(asked.ceil() as usize);
-        match self.forecaster.forecast(horizon, step * VALID_STEPS) {
+        match self.forecaster.forecast(horizon, step * settings.valid_steps) {
             Err(_) => ("not_ready", None),
             Ok(forecast) if forecast.expired(now) => ("expired", None),
             Ok(mut forecast) => {

@@ -1,5 +1,6 @@
 //! Which commands are there, and what do they share?
 
+mod bench;
 mod cluster;
 mod decide;
 mod demo;
@@ -43,6 +44,7 @@ enum Command {
     Topics(cluster::TopicsArgs),
     Verify(inspect::VerifyArgs),
     Show(inspect::ShowArgs),
+    Bench(bench::BenchArgs),
     Schema(decide::SchemaArgs),
     /// Print a script that teaches your shell to complete sphere's commands
     #[command(after_help = "Example:\n  sphere completions bash > /etc/bash_completion.d/sphere")]
@@ -102,6 +104,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Topics(args) => cluster::topics(&args),
         Command::Verify(args) => inspect::verify(&args),
         Command::Show(args) => inspect::show(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Schema(args) => decide::schema(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -349,6 +349,7 @@ impl Config {
             checkpoint: self.forecast.checkpoint.0,
             backfill: self.forecast.backfill.0,
             backfill_timeout: self.forecast.backfill_timeout.0,
+            valid_steps: defaults.valid_steps,
             workers: self.forecast.workers.unwrap_or(defaults.workers),
             max_records: self.forecast.max_records,
             group: self.forecast.group.clone(),

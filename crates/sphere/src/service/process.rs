@@ -34,9 +34,24 @@ struct Usage {
     threads: i64,
 }
 
-#[cfg(target_os = "linux")]
+/// Processor time a process (`None`: this one) has used, seconds. `None`: there is no such process, or no /proc.
+pub fn cpu_s_of(pid: Option<i32>) -> Option<f64> {
+    usage_of(pid).map(|usage| usage.cpu_s)
+}
+
+/// Memory a process (`None`: this one) holds, bytes.
+pub fn resident_bytes_of(pid: Option<i32>) -> Option<i64> {
+    usage_of(pid).map(|usage| usage.resident_bytes)
+}
+
 fn usage() -> Option<Usage> {
-    let me = procfs::process::Process::myself().ok()?;
+    usage_of(None)
+}
+
+#[cfg(target_os = "linux")]
+fn usage_of(pid: Option<i32>) -> Option<Usage> {
+    use procfs::process::Process;
+    let me = pid.map_or_else(Process::myself, Process::new).ok()?;
     let stat = me.stat().ok()?;
     let ticks = procfs::ticks_per_second() as f64;
     let pages = i64::try_from(stat.rss).ok()?;
@@ -49,7 +64,7 @@ fn usage() -> Option<Usage> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn usage() -> Option<Usage> {
+fn usage_of(_: Option<i32>) -> Option<Usage> {
     None
 }
 
