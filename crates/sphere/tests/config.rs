@@ -98,7 +98,7 @@ fn what_makes_no_sense_together_is_refused() {
 
 #[test]
 fn a_part_that_can_not_be_read_is_not_called_absent() {
-    let told = problems("source: simulatedCluster\nsimulatedCluster: []\n");
+    let told = problems("source: simulatedCluster\nsimulatedCluster: nonsense\n");
     assert!(
         told.starts_with("1 problem in") && told.contains("sphere.yaml:2:1: simulatedCluster: "),
         "{told}"
