@@ -171,7 +171,7 @@ impl Running {
     ) -> Result<(), StageError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut leads = tokio::time::interval(LEADS_EVERY);
+        let mut leads = tokio::time::interval(self.stage.clock.real(LEADS_EVERY));
         leads.reset();
         loop {
             tokio::select! {
