@@ -7,17 +7,17 @@ ARGS ?=
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench generate schemas smoke audit clean
+.PHONY: help demo test check bench bench-pipeline generate schemas smoke audit clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build the release binary and show what SPHERE does, without a cluster
 	@scripts/setup.sh
 	$(CARGO) run --release --locked --package sphere -- demo $(ARGS)
 
-test: ## Run all tests, those in the documentation included
-	@scripts/setup.sh kafka
+test: ## Run all tests, on a real Kafka, Redis and Prometheus that they start themselves
+	@scripts/setup.sh kafka redis prometheus
 	$(CARGO) test --workspace --locked
 
 check: ## Format, lints, documentation, licences, dependency direction
@@ -31,6 +31,12 @@ check: ## Format, lints, documentation, licences, dependency direction
 bench: ## Measure this machine: prints one JSON object on stdout
 	@scripts/setup.sh venv
 	@scripts/bench.py
+
+bench-pipeline: ## Measure the pipeline on a Kafka and a Redis it starts: one JSON object on stdout
+	@scripts/setup.sh kafka redis
+	$(CARGO) build --release --locked --package sphere
+	@$(CARGO) run --quiet --locked --package sphere-testkit --example with_services -- \
+		$${CARGO_TARGET_DIR:-target}/release/sphere bench pipeline --output json $(ARGS)
 
 generate: ## Write the generated files (contracts) anew
 	@scripts/setup.sh
