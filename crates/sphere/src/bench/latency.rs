@@ -104,13 +104,14 @@ pub(super) async fn measure(
         lock(&waiting).extend(keys.iter().map(|key| (key.clone(), start)));
         parts.bus.publish(messages).await?;
         let acknowledged = Instant::now();
-        let mut waiting = lock(&waiting);
-        for key in keys {
-            if let Some(since) = waiting.get_mut(&key) {
-                *since = acknowledged;
+        {
+            let mut waiting = lock(&waiting);
+            for key in keys {
+                if let Some(since) = waiting.get_mut(&key) {
+                    *since = acknowledged;
+                }
             }
         }
-        drop(waiting);
         next += pace;
         tokio::time::sleep_until(next).await;
     }
