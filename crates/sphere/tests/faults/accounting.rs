@@ -51,7 +51,9 @@ pub struct Accounts {
     pub gaps: usize,
     /// Samples without demand, or of pods at their limit: no forecast is owed.
     pub unmeasured: usize,
-    /// What must not be, in words.
+    /// Samples without a forecast for no reason that can be seen on the topics.
+    pub lost: Vec<String>,
+    /// What else must not be, in words.
     pub wrong: Vec<String>,
 }
 
@@ -155,7 +157,7 @@ fn account(
             if next.published_at > *at + VALID {
                 all.expired += 1;
             } else {
-                all.wrong.push(format!("{workload}: the sample of {at:?} is lost"));
+                all.lost.push(format!("{workload} at {at:?}"));
             }
         }
     }
