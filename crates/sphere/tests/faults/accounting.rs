@@ -130,7 +130,8 @@ fn account(
     for forecast in forecasts {
         let new = !first.contains_key(&forecast.issued_at);
         if new && newest.is_some_and(|newest| forecast.issued_at < newest) {
-            all.wrong.push(format!("{workload}: the forecast of {:?} came after later ones", forecast.issued_at));
+            all.wrong
+                .push(format!("{workload}: the forecast of {:?} came after later ones", forecast.issued_at));
         }
         newest = newest.max(Some(forecast.issued_at));
         first.entry(forecast.issued_at).or_insert(*forecast);

@@ -97,7 +97,7 @@ impl Course {
     /// the table.
     pub fn settle(&mut self, fault: &str, must_hold: &str, seen: &str, recovery: &str) {
         let accounts = self.settled(0);
-        let expired = accounts.expired - self.expired;
+        let expired = accounts.expired.saturating_sub(self.expired);
         self.expired = accounts.expired;
         let (counted, late) = self.counted(&["expired"]);
         assert!(expired as u64 <= counted, "{expired} samples without a forecast, {counted} counted");
@@ -114,7 +114,8 @@ impl Course {
     pub fn settled(&self, excused: u64) -> Accounts {
         let in_order = |a: &Accounts| a.wrong.is_empty() && a.lost.len() as u64 <= excused;
         // Topics are read side by side: what answers a record may be read after it.
-        let _ = wait_until("the accounts are in order", Duration::from_secs(10), || in_order(&self.accounts()));
+        let _ =
+            wait_until("the accounts are in order", Duration::from_secs(10), || in_order(&self.accounts()));
         let accounts = self.accounts();
         assert!(in_order(&accounts), "{accounts:#?}\n{}", self.logs());
         accounts
@@ -139,7 +140,11 @@ impl Course {
         assert_eq!(told["records_not_read"], 0);
         let seen = format!(
             "{} records, {} samples, {} forecasts, {} decisions ({} with a forecast), 0 lost, 0 on expired ones",
-            told["records"], total["samples"], total["forecasts"], total["decisions"], total["predictive_decisions"]
+            told["records"],
+            total["samples"],
+            total["forecasts"],
+            total["decisions"],
+            total["predictive_decisions"]
         );
         table::line("all of these", "`sphere verify` finds nothing missing", &seen, "-");
     }

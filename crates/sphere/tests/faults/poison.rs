@@ -38,15 +38,14 @@ pub fn is_put_aside(course: &mut Course) {
     poison.push(("wrong_key", message(Topic::Metrics, KEY, "1", sample)));
     poison.push(("too_large", message(Topic::Metrics, KEY, "1", vec![b'x'; 10_000_000])));
     poison.push(("bad_value", message(Topic::Predictions, OTHER, "1", forecast)));
-    let expected: BTreeSet<(Topic, String)> = poison
-        .iter()
-        .map(|(reason, m)| (m.topic.dead_letters().unwrap(), (*reason).to_string()))
-        .collect();
+    let expected: BTreeSet<(Topic, String)> =
+        poison.iter().map(|(reason, m)| (m.topic.dead_letters().unwrap(), (*reason).to_string())).collect();
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let brokers = course.rig.bus.brokers.clone();
     let uncompressed = Compression::None;
-    let config = KafkaConfig { brokers, message_max_bytes: HUGE, compression: uncompressed, ..KafkaConfig::default() };
+    let config =
+        KafkaConfig { brokers, message_max_bytes: HUGE, compression: uncompressed, ..KafkaConfig::default() };
     let refused = runtime.block_on(async {
         let bus = KafkaBus::new(config).unwrap();
         for (_, message) in poison {

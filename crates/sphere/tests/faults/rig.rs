@@ -103,8 +103,7 @@ impl Rig {
     /// Starts everything; returns when all stages are ready.
     pub fn start() -> Self {
         let kafka = Kafka::with(&Options { message_max_bytes: HUGE, ..Options::default() }).unwrap();
-        let redis =
-            Redis::start_with(RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
+        let redis = Redis::start_with(RedisOptions { append_only: true, ..RedisOptions::default() }).unwrap();
         let dir = data_dir("faults").unwrap();
         let cluster_port = free_ports(1).unwrap()[0];
         let address = format!("127.0.0.1:{cluster_port}");
