@@ -18,9 +18,12 @@ pub struct Course {
     forecaster: (Option<u32>, u64),
 }
 
-/// The forecast had no part in it, and metrics had.
+/// Metrics alone decided, because there was no forecast whose time is not over.
 pub fn reactive(decision: &Decision) -> bool {
-    decision.predictive.is_none() && decision.reactive.is_some()
+    let without = |name: &str| ["NoForecast", "ForecastExpired"].contains(&name);
+    decision.predictive.is_none()
+        && decision.reactive.is_some()
+        && decision.reasons.iter().any(|reason| without(reason.name()))
 }
 
 fn predictive(decision: &Decision) -> bool {
