@@ -2,7 +2,7 @@
 
 use crate::accounting::Accounts;
 use crate::now;
-use crate::rig::{PATIENCE, Rig, Service, WORKLOADS};
+use crate::rig::{PATIENCE, Rig, STAGES, Service, WORKLOADS};
 use crate::table;
 use sphere_core::{Decision, Timestamp};
 use sphere_testkit::wait_until;
@@ -134,8 +134,11 @@ impl Course {
         (total - before, (now_pid, total))
     }
 
-    /// `sphere verify` must come to the same result.
+    /// `sphere verify` must come to the same result. The stages are stopped for it: it reads until nothing more comes.
     pub fn verify(&mut self) {
+        for stage in STAGES {
+            self.rig.stage(stage).process.stop();
+        }
         let (clean, told) = self.rig.verify();
         let total = &told["report"]["total"];
         assert!(clean && told["clean"] == true, "{}", serde_json::to_string_pretty(&told).unwrap());
@@ -149,6 +152,12 @@ impl Course {
             total["decisions"],
             total["predictive_decisions"]
         );
-        table::line("all of these", "`sphere verify` finds nothing missing", &seen, "-");
+        let back = now();
+        for stage in STAGES {
+            self.restart(stage);
+        }
+        let recovery = self.recovered(back);
+        let fault = "all of these, and SIGTERM of all stages";
+        table::line(fault, "`sphere verify` finds nothing missing", &seen, &recovery);
     }
 }
