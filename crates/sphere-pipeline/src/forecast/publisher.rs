@@ -15,7 +15,7 @@ use crate::wire::{self, CUT_DEAD_LETTER};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -43,13 +43,26 @@ pub(super) struct Publisher {
 
 /// Longest time spent on saving one part before it counts as failed.
 const SAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// After a failed save the store is left alone for this long: what is to be saved fails at once, so that forecasts
+/// do not wait for a store that is not there.
+const SAVE_PAUSE: Duration = Duration::from_secs(5);
+/// Longest time for the first save after that.
+const SAVE_AGAIN_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What is known about saving.
+#[derive(Default)]
+struct Saving {
+    /// Partitions with a failed part in the checkpoint under way: its end commits nothing.
+    spoilt: HashSet<(Partition, u64)>,
+    /// The last save failed at this instant.
+    failed_at: Option<Instant>,
+}
 
 impl Publisher {
     pub async fn run(self, mut inbox: mpsc::Receiver<(usize, Outcome)>, done: mpsc::UnboundedSender<Done>) {
-        // Partitions with a failed part in the checkpoint under way: its end commits nothing.
-        let mut spoilt: HashSet<(Partition, u64)> = HashSet::new();
+        let mut saving = Saving::default();
         while let Some((worker, outcome)) = inbox.recv().await {
-            let result = self.one(worker, outcome, &mut spoilt).await;
+            let result = self.one(worker, outcome, &mut saving).await;
             let (message, ends) = match result {
                 Ok(message) => (message, false),
                 Err(fatal) => (Done { worker, fatal: Some(fatal), ..Done::default() }, true),
@@ -60,12 +73,7 @@ impl Publisher {
         }
     }
 
-    async fn one(
-        &self,
-        worker: usize,
-        outcome: Outcome,
-        spoilt: &mut HashSet<(Partition, u64)>,
-    ) -> Result<Done, StageError> {
+    async fn one(&self, worker: usize, outcome: Outcome, saving: &mut Saving) -> Result<Done, StageError> {
         self.count(&outcome);
         let Outcome { messages, taken_in, saves, handled, released, reload, workloads, .. } = outcome;
         if !messages.is_empty() && !self.publish(messages).await? {
@@ -85,13 +93,13 @@ impl Publisher {
         }
         for save in saves {
             let (partition, checkpoint, commit) = (save.partition, save.checkpoint, save.commit);
-            let failed = self.save(save).await;
+            let failed = self.save(save, &mut saving.failed_at).await;
             if !failed.is_empty() {
-                spoilt.insert((partition, checkpoint));
+                saving.spoilt.insert((partition, checkpoint));
             }
             done.saved.push(Saved { partition, checkpoint, failed, complete: commit.is_some() });
             if let Some(position) = commit
-                && !spoilt.remove(&(partition, checkpoint))
+                && !saving.spoilt.remove(&(partition, checkpoint))
                 && durable
             {
                 done.commits.push((partition, position));
@@ -140,7 +148,7 @@ impl Publisher {
     }
 
     /// The keys that could not be saved.
-    async fn save(&self, save: Save) -> Vec<Bytes> {
+    async fn save(&self, save: Save, failed_at: &mut Option<Instant>) -> Vec<Bytes> {
         if save.states.is_empty() {
             return Vec::new();
         }
@@ -149,14 +157,20 @@ impl Publisher {
             .into_iter()
             .map(|(key, workload, value)| (key, Put { workload, slot: Slot::State, value, expires_in: None }))
             .unzip();
+        let patience = match *failed_at {
+            Some(at) if at.elapsed() < SAVE_PAUSE => return keys,
+            Some(_) => SAVE_AGAIN_PATIENCE,
+            None => SAVE_PATIENCE,
+        };
         let saving = retry::until_done(
             &self.abandon,
             |error: &crate::StoreError| error.is_transient(),
             |error| warn!(%error, "forecast: saving state"),
             || self.store.put(puts.clone()),
         );
-        match tokio::time::timeout(SAVE_PATIENCE, saving).await {
+        match tokio::time::timeout(patience, saving).await {
             Ok(Some(Ok(()))) => {
+                *failed_at = None;
                 self.metrics.count(Stage::Forecast, "state_saved", keys.len() as u64);
                 Vec::new()
             }
@@ -164,6 +178,7 @@ impl Publisher {
                 if let Ok(Some(Err(error))) = failed {
                     warn!(%error, "forecast: saving state");
                 }
+                *failed_at = Some(Instant::now());
                 self.metrics.error(Stage::Forecast, "store", "save");
                 keys
             }
