@@ -169,6 +169,30 @@ async fn make(
     Ok(())
 }
 
+/// See [`sphere_pipeline::Bus::extent`].
+pub(crate) async fn extent(
+    producer: &Arc<Producer>,
+    config: &Arc<KafkaConfig>,
+    password: Option<String>,
+    topic: Topic,
+) -> Result<Vec<(i64, i64)>, BusError> {
+    let doing = "asking how far a topic goes";
+    let there = topics(producer, doing).await?;
+    let name = config.topic_name(topic).to_string();
+    let Some((partitions, _)) = there.get(&name).copied() else {
+        return Err(BusError::Permanent { doing, detail: format!("there is no topic {name}") });
+    };
+    let settings = with_properties(common(config, password.as_deref()), config);
+    let health = Health::new(password);
+    blocking(doing, move || {
+        let failed = |error: KafkaError| bus_error(doing, &error, &health);
+        let reader: BaseConsumer = settings.create().map_err(failed)?;
+        let numbers = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+        numbers.map(|number| reader.fetch_watermarks(&name, number, ANSWER_LIMIT).map_err(failed)).collect()
+    })
+    .await
+}
+
 /// See [`sphere_pipeline::Bus::lag`].
 pub(crate) async fn lag(
     producer: &Arc<Producer>,

@@ -90,6 +90,11 @@ impl Bus for KafkaBus {
         admin::check(&self.producer().await?).await
     }
 
+    async fn extent(&self, topic: Topic) -> Result<Vec<(i64, i64)>, BusError> {
+        let password = client::password(&self.config)?;
+        admin::extent(&self.producer().await?, &self.config, password, topic).await
+    }
+
     async fn lag(&self, group: &str, topic: Topic) -> Result<u64, BusError> {
         let password = client::password(&self.config)?;
         admin::lag(&self.producer().await?, &self.config, password, group, topic).await

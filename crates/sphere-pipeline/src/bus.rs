@@ -198,6 +198,10 @@ pub trait Bus: Send + Sync + 'static {
     /// Is the bus reachable now?
     async fn check(&self) -> Result<(), BusError>;
 
+    /// For each partition of a topic, by number: the offset of the oldest record there is and that of the next one to
+    /// come. Equal: it is empty.
+    async fn extent(&self, topic: Topic) -> Result<Vec<(i64, i64)>, BusError>;
+
     /// Number of records the topic's group has not committed yet, all partitions. For lag metrics and tests.
     async fn lag(&self, group: &str, topic: Topic) -> Result<u64, BusError>;
 }

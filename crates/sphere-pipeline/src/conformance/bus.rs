@@ -310,6 +310,8 @@ async fn lag_counts_what_is_not_committed(bus: &Arc<dyn Bus>) {
     publish(bus, (0..25).map(|n| numbered(&run, Topic::Metrics, n, n)).collect()).await;
     publish(bus, vec![numbered(&run, Topic::Predictions, 0, 0)]).await;
     assert_eq!(lag().await, 25, "records of other topics do not count");
+    let extent = within("extent", bus.extent(Topic::Metrics)).await.unwrap();
+    assert!(extent.iter().map(|(first, end)| end - first).sum::<i64>() >= 35, "{extent:?}");
     reader.read(&run, 25).await;
     reader.commit().await;
     assert_eq!(lag().await, 0);

@@ -371,6 +371,11 @@ impl Bus for MemoryBus {
         Ok(())
     }
 
+    async fn extent(&self, topic: Topic) -> Result<Vec<(i64, i64)>, BusError> {
+        let state = self.shared.state();
+        Ok(state.logs.get(&topic).into_iter().flatten().map(|log| (log.first(), log.end())).collect())
+    }
+
     async fn lag(&self, group: &str, topic: Topic) -> Result<u64, BusError> {
         let state = self.shared.state();
         let committed = state.groups.get(group).map(|g| &g.committed);

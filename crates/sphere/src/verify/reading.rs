@@ -1,18 +1,22 @@
 //! How are the topics read from the beginning?
 //!
-//! By a consumer group of its own, so that nobody else is disturbed. Reading ends when the group has seen everything
-//! that is there, or when the time allowed is over.
+//! By a consumer group of its own, so that nobody else is disturbed. Reading ends where each log ended when it began, so
+//! that a pipeline at work can be looked at, or when the time allowed is over. The ends are noted against the flow,
+//! decisions first and samples last: whatever is in has what it was made of in, too.
 
 use super::ledger::Ledger;
 use sphere_core::{Decision, Forecast, Sample, Timestamp};
 use sphere_pipeline::wire::{self, ORIGIN_HEADER, REASON_HEADER};
 use sphere_pipeline::{Bus, BusError, Delivery, Event, Partition, Subscription, Topic};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Silence after which is asked whether everything was read.
+/// Longest wait for the next record before the time allowed is looked at.
 const QUIET: Duration = Duration::from_secs(1);
+/// The topics, against the flow.
+const UPSTREAM: [Topic; 5] =
+    [Topic::Decisions, Topic::PredictionsDlq, Topic::Predictions, Topic::MetricsDlq, Topic::Metrics];
 /// Most records taken at once.
 const MOST: usize = 5000;
 
@@ -33,53 +37,48 @@ pub async fn read_all(
     on_clock: impl Fn(Timestamp) -> Timestamp,
     ledger: &mut Ledger,
 ) -> Result<Extent, BusError> {
-    let topics = Topic::ALL.to_vec();
-    let subscription = Subscription { group: group.clone(), topics, max_records: MOST };
+    // Where reading of each log ends, and how many records there are to read.
+    let mut unread: BTreeMap<Partition, (i64, u64)> = BTreeMap::new();
+    for topic in UPSTREAM {
+        for (number, (first, end)) in (0..).zip(bus.extent(topic).await?) {
+            if first < end {
+                unread.insert(Partition { topic, number }, (end, u64::try_from(end - first).unwrap_or(0)));
+            }
+        }
+    }
+    let subscription = Subscription { group, topics: Topic::ALL.to_vec(), max_records: MOST };
     let mut consumer = bus.subscribe(subscription).await?;
     let deadline = Instant::now() + limit;
     let mut records = 0;
-    let mut assigned = false;
     // Forecasts and letters that come before what they answer are kept as they come: the ledger does not mind.
-    let left = loop {
+    while !unread.is_empty() && Instant::now() < deadline {
         match timeout(QUIET, consumer.next()).await {
             Ok(Ok(Event::Records(batch))) => {
-                let mut positions: HashMap<Partition, i64> = HashMap::new();
+                let mut positions: BTreeMap<Partition, i64> = BTreeMap::new();
                 for delivery in &batch {
-                    note(delivery, &on_clock, ledger);
-                    positions.insert(delivery.partition, delivery.offset + 1);
+                    let next = delivery.offset + 1;
+                    positions.insert(delivery.partition, next);
+                    let Some((end, left)) = unread.get_mut(&delivery.partition) else { continue };
+                    if delivery.offset < *end {
+                        note(delivery, &on_clock, ledger);
+                        records += 1;
+                        *left = u64::try_from(*end - next).unwrap_or(0);
+                    }
+                    if next >= *end {
+                        unread.remove(&delivery.partition);
+                    }
                 }
-                records += batch.len() as u64;
                 let positions: Vec<(Partition, i64)> = positions.into_iter().collect();
                 consumer.commit(&positions).await?;
             }
-            Ok(Ok(Event::Assigned(_))) => assigned = true,
             Ok(Ok(Event::Revoked(partitions))) => consumer.release(&partitions).await?,
-            Ok(Ok(Event::Lost(_))) => {}
-            Ok(Err(error)) if error.is_transient() && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            Ok(Ok(Event::Assigned(_) | Event::Lost(_))) | Err(_) => {}
+            Ok(Err(error)) if error.is_transient() => tokio::time::sleep(Duration::from_millis(200)).await,
             Ok(Err(error)) => return Err(error),
-            Err(_) => {
-                let left = lag(bus, &group).await?;
-                if assigned && left == 0 {
-                    break 0;
-                }
-            }
         }
-        if Instant::now() > deadline {
-            break lag(bus, &group).await?;
-        }
-    };
-    consumer.close().await?;
-    Ok(Extent { records, left })
-}
-
-async fn lag(bus: &dyn Bus, group: &str) -> Result<u64, BusError> {
-    let mut left = 0;
-    for topic in Topic::ALL {
-        left += bus.lag(group, topic).await?;
     }
-    Ok(left)
+    consumer.close().await?;
+    Ok(Extent { records, left: unread.values().map(|(_, left)| left).sum() })
 }
 
 fn note(delivery: &Delivery, on_clock: &impl Fn(Timestamp) -> Timestamp, ledger: &mut Ledger) {
