@@ -10,7 +10,7 @@
 //!                 │ adopts: state from the store, else history from the metric source
 //! ```
 //!
-//! Workers compute and do nothing else ([`shard`]); everything between is bounded, so a slow bus or store slows the
+//! Workers compute and do nothing else (module `shard`); everything between is bounded, so a slow bus or store slows the
 //! reading down instead of filling memory. When the store fails, forecasts go on; only positions stay
 //! uncommitted, so nothing learnt is lost.
 

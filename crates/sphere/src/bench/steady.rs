@@ -9,6 +9,11 @@ use sphere_pipeline::{Bus, Clock, Topic, wire};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Parts in which the samples of a step are sent, spread over it.
+const SLICES: usize = 50;
+/// Steps before the measurement begins.
+const PAST_STEPS: i64 = 15;
+
 /// A child that does not outlive the measurement.
 struct Forecaster(Child);
 
@@ -53,13 +58,21 @@ pub(super) async fn measure(
     let parts = services.parts();
     let clock = Clock::system();
     let step_ms = STEP.as_millis() as i64;
-    // Twice all workloads first: models are made, groups are formed. Not measured.
+    // A past for every model, so that those with a first fit have had it and refit on their schedule; then some steps
+    // until groups are formed and the past is digested. Not measured.
+    let now_ms = clock.now().millis().div_euclid(step_ms) * step_ms;
+    for step in (1..=PAST_STEPS).rev() {
+        let at = sphere_core::Timestamp(now_ms - step * step_ms);
+        for chunk in (0..count).collect::<Vec<usize>>().chunks(5000) {
+            let samples: Result<Vec<_>, _> = chunk.iter().map(|&number| sample(number, at)).collect();
+            parts.bus.publish(samples?.iter().map(wire::encode).collect()).await?;
+        }
+    }
     let warm_up = STEP * 3;
     let begun = Instant::now();
     let mut figures: Option<(Instant, f64)> = None;
     let mut sent = 0u64;
     let mut slice = 0usize;
-    const SLICES: usize = 50;
     let pause = STEP / SLICES as u32;
     let mut next = tokio::time::Instant::now();
     while begun.elapsed() < warm_up + time {
