@@ -17,7 +17,7 @@ demo: ## Build the release binary and show what SPHERE does, without a cluster
 	$(CARGO) run --release --locked --package sphere -- demo $(ARGS)
 
 test: ## Run all tests, on a real Kafka, Redis and Prometheus that they start themselves
-	@scripts/setup.sh kafka redis prometheus
+	@scripts/setup.sh kafka redis prometheus clock
 	$(CARGO) test --workspace --locked
 
 check: ## Format, lints, documentation, licences, dependency direction

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis] [prometheus]
+#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis] [prometheus] [clock]
 #
 # Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
 # OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny, the Kafka broker that tests start
 # (Java, Maven, and its jars, in a cache outside the checkout), the programs of Redis, prometheus with promtool (tests
-# start both themselves on ports of their own; the services of the packages are kept from starting or not needed).
+# start both themselves on ports of their own; the services of the packages are kept from starting or not needed),
+# libfaketime, with which tests let the clock of a process jump.
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail
@@ -52,7 +53,8 @@ for want in cc client "$@"; do
             have prometheus && have promtool || packages+=(prometheus)
             have openssl || packages+=(openssl)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis, prometheus" ;;
+        clock) have faketime || packages+=(faketime) ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis, prometheus, clock" ;;
     esac
 done
 

@@ -48,6 +48,11 @@ const GRACE: Duration = Duration::from_secs(20);
 const LEADS_EVERY: Duration = Duration::from_secs(60);
 /// Workloads asked of the store at once.
 const STORE_CHUNK: usize = 5000;
+/// Longest time that taking workloads over waits for the store to give a part of their states: starting cold costs
+/// more than a few late forecasts.
+const STATE_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for lead times: the last ones known, or the one of the spec, serve as well.
+const LEAD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The stage and what it works with.
 pub struct ForecastStage {
@@ -335,8 +340,8 @@ impl Running {
         with_state: bool,
     ) -> Result<(), StageError> {
         let ids: Vec<WorkloadId> = new.iter().map(|(_, _, workload)| workload.id.clone()).collect();
-        let mut states = if with_state { self.read(Slot::State, &ids).await } else { vec![None; ids.len()] };
-        let leads = self.read(Slot::Lead, &ids).await;
+        let mut states = if with_state { self.read(Slot::State, &ids, STATE_PATIENCE).await } else { vec![None; ids.len()] };
+        let leads = self.read(Slot::Lead, &ids, LEAD_PATIENCE).await;
         let without: Vec<Arc<Workload>> = new
             .iter()
             .zip(&states)
@@ -358,9 +363,9 @@ impl Running {
         Ok(())
     }
 
-    /// What the store has; absent where it has nothing or does not answer in time.
-    async fn read(&self, slot: Slot, ids: &[WorkloadId]) -> Vec<Option<Bytes>> {
-        const PATIENCE: Duration = Duration::from_secs(5);
+    /// What the store has; absent where it has nothing or does not answer in time. Samples wait meanwhile, so a store
+    /// that let one part wait for all of `patience` is not asked for the rest.
+    async fn read(&self, slot: Slot, ids: &[WorkloadId], patience: Duration) -> Vec<Option<Bytes>> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(STORE_CHUNK) {
             let stop = CancellationToken::new();
@@ -370,7 +375,7 @@ impl Running {
                 |error| warn!(%error, "forecast: reading {}", slot.name()),
                 || self.stage.store.get(slot, chunk),
             );
-            match tokio::time::timeout(PATIENCE, asked).await {
+            match tokio::time::timeout(patience, asked).await {
                 Ok(Some(Ok(values))) => found.extend(values),
                 Ok(Some(Err(error))) => {
                     warn!(%error, "forecast: reading {}", slot.name());
@@ -378,9 +383,10 @@ impl Running {
                     found.resize(found.len() + chunk.len(), None);
                 }
                 Ok(None) | Err(_) => {
-                    warn!("forecast: the store gave no {} within {PATIENCE:?}", slot.name());
+                    warn!("forecast: the store gave no {} within {patience:?}", slot.name());
                     self.stage.metrics.error(Stage::Forecast, "store", "read");
-                    found.resize(found.len() + chunk.len(), None);
+                    found.resize(ids.len(), None);
+                    break;
                 }
             }
         }
@@ -428,7 +434,7 @@ impl Running {
             .filter_map(|key| Some((key.clone(), specs.get(std::str::from_utf8(key).ok()?)?.id.clone())))
             .collect();
         let ids: Vec<WorkloadId> = ours.iter().map(|(_, id)| id.clone()).collect();
-        let found = self.read(Slot::Lead, &ids).await;
+        let found = self.read(Slot::Lead, &ids, LEAD_PATIENCE).await;
         let leads: Vec<(Bytes, Duration)> = ours
             .into_iter()
             .zip(found)
