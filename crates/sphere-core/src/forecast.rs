@@ -8,7 +8,8 @@
 
 use crate::{Timestamp, WorkloadId};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use std::time::Duration;
 
 /// Probability levels of the quantiles a [`Distribution`] holds.
@@ -19,8 +20,12 @@ const MEDIAN: usize = 4;
 const LAST: usize = QUANTILE_LEVELS.len() - 1;
 
 /// Predictive distribution of demand at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "RawDistribution", into = "RawDistribution")]
+///
+/// As text (JSON) its numbers have the seven digits of single precision: nobody knows demand better, and forecasts
+/// are most of what the pipeline sends. In binary forms, where a model's state has to come back exactly, they are
+/// whole.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(try_from = "RawDistribution")]
 #[schemars(with = "RawDistribution")]
 pub struct Distribution {
     mean: f64,
@@ -28,7 +33,7 @@ pub struct Distribution {
 }
 
 /// The wire form of [`Distribution`].
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawDistribution {
     /// Expected demand, in the unit of the workload's metric.
@@ -183,9 +188,42 @@ impl TryFrom<RawDistribution> for Distribution {
     }
 }
 
-impl From<Distribution> for RawDistribution {
-    fn from(d: Distribution) -> Self {
-        Self { mean: d.mean, quantiles: d.quantiles.to_vec() }
+impl Serialize for Distribution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = serializer.is_human_readable();
+        let mut form = serializer.serialize_struct("Distribution", 2)?;
+        form.serialize_field("mean", &Number { value: self.mean, text })?;
+        form.serialize_field("quantiles", &Numbers { values: &self.quantiles, text })?;
+        form.end()
+    }
+}
+
+/// A number as it is sent.
+struct Number {
+    value: f64,
+    text: bool,
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Within what single precision can say without losing digits or order.
+        let fits = self.value == 0.0 || (1e-30..1e30).contains(&self.value.abs());
+        if self.text && fits {
+            serializer.serialize_f32(self.value as f32)
+        } else {
+            serializer.serialize_f64(self.value)
+        }
+    }
+}
+
+struct Numbers<'a> {
+    values: &'a [f64],
+    text: bool,
+}
+
+impl Serialize for Numbers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.values.iter().map(|&value| Number { value, text: self.text }))
     }
 }
 
@@ -297,6 +335,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn text_keeps_seven_digits_and_the_order(mut q in prop::array::uniform17(prop::num::f64::NORMAL), mean in -1e6f64..1e6) {
+            q = q.map(|x| x.clamp(-1e60, 1e60));
+            q.sort_by(f64::total_cmp);
+            let d = Distribution::new(mean, q).unwrap();
+            let read: Distribution = serde_json::from_str(&serde_json::to_string(&d).unwrap()).unwrap();
+            for (was, is) in d.quantiles().iter().zip(read.quantiles()) {
+                prop_assert!((was - is).abs() <= 1e-7 * was.abs(), "{was} {is}");
+            }
+        }
+
         #[test]
         fn survival_never_increases(mut q in prop::array::uniform17(-1e6f64..1e6), x in -2e6f64..2e6, dx in 0f64..1e6) {
             q.sort_by(f64::total_cmp);
