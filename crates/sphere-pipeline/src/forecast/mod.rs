@@ -340,7 +340,11 @@ impl Running {
         with_state: bool,
     ) -> Result<(), StageError> {
         let ids: Vec<WorkloadId> = new.iter().map(|(_, _, workload)| workload.id.clone()).collect();
-        let mut states = if with_state { self.read(Slot::State, &ids, STATE_PATIENCE).await } else { vec![None; ids.len()] };
+        let mut states = if with_state {
+            self.read(Slot::State, &ids, STATE_PATIENCE).await
+        } else {
+            vec![None; ids.len()]
+        };
         let leads = self.read(Slot::Lead, &ids, LEAD_PATIENCE).await;
         let without: Vec<Arc<Workload>> = new
             .iter()

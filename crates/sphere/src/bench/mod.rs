@@ -23,73 +23,103 @@ use sphere_kafka::KafkaConfig;
 use sphere_redis::RedisConfig;
 use std::time::Duration;
 
-/// What to measure on.
+/// A group of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Group {
+    /// Throughput of the forecast stage
+    Peak,
+    /// From a sample to the decision on it
+    Latency,
+    /// From start to the first forecasts, history read
+    Startup,
+    /// Processor time and memory at a steady rate
+    Steady,
+}
+
+/// What to measure, and on what.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// A Kafka and a Redis, for the distributed figures.
     pub services: Option<(KafkaConfig, RedisConfig)>,
     /// A tenth of the load and time.
     pub quick: bool,
+    /// These groups alone; all when empty.
+    pub only: Vec<Group>,
 }
 
-/// All figures as one JSON object; `told` hears what is being measured.
+/// Figures as they come, and whoever wants to hear of them.
+struct Results<'a> {
+    all: Map<String, Value>,
+    told: &'a (dyn Fn(&str) + Sync),
+}
+
+impl Results<'_> {
+    async fn add(
+        &mut self,
+        name: &str,
+        figures: impl Future<Output = anyhow::Result<Value>>,
+    ) -> anyhow::Result<()> {
+        (self.told)(name);
+        let figures = figures.await?;
+        // A long run that is cut short has shown what it had.
+        (self.told)(&format!("{name} {figures}"));
+        self.all.insert(name.into(), figures);
+        Ok(())
+    }
+}
+
+/// All figures as one JSON object; `told` hears what is being measured and what came out.
 pub async fn run(settings: &Settings, told: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Value> {
     let tenth = if settings.quick { 10 } else { 1 };
+    let wanted = |group| settings.only.is_empty() || settings.only.contains(&group);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut results = Map::new();
-    results.insert("cores".into(), json!(cores));
-    results.insert("quick".into(), json!(settings.quick));
+    let mut results = Results { all: Map::new(), told };
+    results.all.insert("cores".into(), json!(cores));
+    results.all.insert("quick".into(), json!(settings.quick));
 
     let (workloads, steps) = (10_000 / tenth, 20);
-    for model in ["sphere", "holt"] {
-        for workers in [1, 2] {
-            told(&format!("embedded peak, {model}, {workers} worker(s)"));
-            let figures = peak::measure(&embedded(), workloads, steps, workers, model).await?;
-            results.insert(format!("embedded_peak_{model}_{workers}_workers"), figures);
+    let (rounds, pace, gap) = (2000 / tenth, Duration::from_millis(10), Duration::from_secs(2));
+    if wanted(Group::Peak) {
+        for (model, workers) in [("sphere", 1), ("sphere", 2), ("holt", 1), ("holt", 2)] {
+            let name = format!("embedded_peak_{model}_{workers}_workers");
+            results.add(&name, peak::measure(&embedded(), workloads, steps, workers, model)).await?;
         }
     }
-    told("embedded latency");
-    let pace = Duration::from_millis(10);
-    let rounds = 2000 / tenth;
-    results.insert(
-        "embedded_latency_spread".into(),
-        latency::measure(&embedded(), 1000, rounds, 1, pace).await?,
-    );
-    let gap = Duration::from_secs(2);
-    results.insert("embedded_latency_burst".into(), latency::measure(&embedded(), 1000, 5, 1000, gap).await?);
-    told("start-up with history");
-    results.insert("embedded_startup".into(), startup::measure(1000, 360).await?);
-
-    if let Some((kafka, redis)) = &settings.services {
+    if wanted(Group::Latency) {
+        let parts = embedded();
+        results.add("embedded_latency_spread", latency::measure(&parts, 1000, rounds, 1, pace)).await?;
+        let parts = embedded();
+        results.add("embedded_latency_burst", latency::measure(&parts, 1000, 5, 1000, gap)).await?;
+    }
+    if wanted(Group::Startup) {
+        results.add("embedded_startup", startup::measure(1000, 360)).await?;
+    }
+    let Some((kafka, redis)) = &settings.services else { return Ok(Value::Object(results.all)) };
+    if wanted(Group::Peak) {
         for workers in [1, 2] {
-            told(&format!("Kafka peak, sphere, {workers} worker(s)"));
-            let services = Services::connect(kafka, redis, &format!("peak{workers}")).await?;
-            let figures = peak::measure(&services.parts(), workloads, steps, workers, "sphere").await?;
-            results.insert(format!("kafka_peak_sphere_{workers}_workers"), figures);
+            let parts = Services::connect(kafka, redis, &format!("peak{workers}")).await?.parts();
+            let name = format!("kafka_peak_sphere_{workers}_workers");
+            results.add(&name, peak::measure(&parts, workloads, steps, workers, "sphere")).await?;
         }
-        told("Kafka and Redis latency");
-        let services = Services::connect(kafka, redis, "spread").await?;
-        results.insert(
-            "kafka_latency_spread".into(),
-            latency::measure(&services.parts(), 1000, rounds, 1, pace).await?,
-        );
-        let services = Services::connect(kafka, redis, "burst").await?;
-        results.insert(
-            "kafka_latency_burst".into(),
-            latency::measure(&services.parts(), 1000, 5, 1000, gap).await?,
-        );
+    }
+    if wanted(Group::Latency) {
+        let parts = Services::connect(kafka, redis, "spread").await?.parts();
+        results.add("kafka_latency_spread", latency::measure(&parts, 1000, rounds, 1, pace)).await?;
+        let parts = Services::connect(kafka, redis, "burst").await?.parts();
+        results.add("kafka_latency_burst", latency::measure(&parts, 1000, 5, 1000, gap)).await?;
+    }
+    if wanted(Group::Steady) {
         for (name, workloads, model, seconds) in [
             ("steady_10k_sphere", 10_000, "sphere", 60),
             ("steady_10k_holt", 10_000, "holt", 60),
             ("steady_100k_sphere", 100_000, "sphere", 120),
         ] {
-            told(&format!("{workloads} workloads, model {model}, for {} s", seconds / tenth));
             let time = Duration::from_secs((seconds / tenth) as u64);
             let services = Services::connect(kafka, redis, name).await?;
-            results.insert(name.into(), steady::measure(&services, workloads / tenth, model, time).await?);
+            results.add(name, steady::measure(&services, workloads / tenth, model, time)).await?;
         }
     }
-    Ok(Value::Object(results))
+    Ok(Value::Object(results.all))
 }
 
 /// The figures for people.

@@ -2,7 +2,7 @@
 
 use super::{CliError, Output, print, print_json};
 use clap::{Args, Subcommand};
-use sphere::bench::{self, Settings};
+use sphere::bench::{self, Group, Settings};
 use sphere_kafka::KafkaConfig;
 use sphere_redis::RedisConfig;
 
@@ -38,6 +38,9 @@ struct PipelineArgs {
     /// A tenth of the load and time, to try it
     #[arg(long)]
     quick: bool,
+    /// Measure these groups alone; may be repeated
+    #[arg(long, value_enum, value_name = "GROUP")]
+    only: Vec<Group>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -55,7 +58,7 @@ pub fn run(args: &BenchArgs) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(error.into()))?;
-    let settings = Settings { services, quick: args.quick };
+    let settings = Settings { services, quick: args.quick, only: args.only.clone() };
     let told = |what: &str| eprintln!("bench: {what}");
     let results = runtime.block_on(bench::run(&settings, &told)).map_err(CliError::Failed)?;
     match args.output {
