@@ -14,5 +14,11 @@
 //! `minReplicas` of an HPA in mode `Floor`.
 
 pub mod api;
+pub mod cluster;
+pub mod config;
+pub mod error;
+mod selector;
+pub mod source;
+pub mod target;
 
 pub use api::{PredictiveAutoscaler, PredictiveAutoscalerStatus};

@@ -15,6 +15,7 @@ mod structural;
 
 pub use definition::{crd, crd_yaml};
 pub use rules::Rule;
+pub(crate) use status::{time, timestamp};
 pub use status::{
     ConditionType, DECISIONS_KEPT, DecisionStatus, FloorStatus, ForecastStatus, LeadTimeStatus,
     PredictiveAutoscalerStatus, ReasonStatus,
