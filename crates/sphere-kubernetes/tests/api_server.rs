@@ -71,7 +71,9 @@ async fn every_example_is_taken() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(&path).unwrap()).unwrap() {
+        for document in
+            serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(&path).unwrap()).unwrap()
+        {
             dry_run(&client, &document).await.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
             seen += 1;
         }
@@ -96,7 +98,9 @@ async fn what_can_not_be_meant_is_refused_with_its_reason() {
         merge(&mut object["spec"], &refused.spec);
         match dry_run(&client, &object).await {
             Ok(_) => wrong.push(format!("{}: taken", refused.name)),
-            Err(message) if !message.contains(&refused.says) => wrong.push(format!("{}: {message}", refused.name)),
+            Err(message) if !message.contains(&refused.says) => {
+                wrong.push(format!("{}: {message}", refused.name))
+            }
             Err(_) => {}
         }
     }

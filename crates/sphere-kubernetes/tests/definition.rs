@@ -17,9 +17,5 @@ fn the_definition_on_disk_is_the_generated_one() {
         fs::write(&path, &generated).unwrap();
     }
     let on_disk = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        on_disk == generated,
-        "{} is out of date: run `make generate` and read the diff",
-        path.display()
-    );
+    assert!(on_disk == generated, "{} is out of date: run `make generate` and read the diff", path.display());
 }

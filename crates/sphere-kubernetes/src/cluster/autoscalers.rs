@@ -74,7 +74,7 @@ pub(crate) fn group_of(api_version: &str) -> &str {
 impl HpaFacts {
     /// The facts of an HPA.
     pub fn of(hpa: HorizontalPodAutoscaler) -> Option<Self> {
-        let (meta, spec) = (hpa.metadata, hpa.spec?);
+        let (meta, spec) = (hpa.metadata, hpa.spec);
         let status = hpa.status.as_ref();
         let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
         Some(Self {
@@ -82,7 +82,8 @@ impl HpaFacts {
             owner: controller.map(|owner| format!("{}/{}", owner.kind, owner.name)),
             namespace: meta.namespace?,
             name: meta.name?,
-            target_group: group_of(spec.scale_target_ref.api_version.as_deref().unwrap_or_default()).to_owned(),
+            target_group: group_of(spec.scale_target_ref.api_version.as_deref().unwrap_or_default())
+                .to_owned(),
             target_kind: spec.scale_target_ref.kind,
             target_name: spec.scale_target_ref.name,
             min_replicas: spec.min_replicas.map_or(1, count),

@@ -71,7 +71,8 @@ async fn discover(client: &Client, api_version: &str, kind: &str) -> Result<Kind
     let found = match pinned {
         // The version may be served no more; an HPA takes any that the group has.
         Err(error) if error.is_not_found() => {
-            let all = discovery::group(client, group).await.map_err(|error| attempt.clone().failed(&error))?;
+            let all =
+                discovery::group(client, group).await.map_err(|error| attempt.clone().failed(&error))?;
             all.recommended_kind(kind).ok_or(error)
         }
         other => other,

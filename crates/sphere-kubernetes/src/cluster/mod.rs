@@ -146,7 +146,9 @@ impl Cluster {
         let patience = self.config.request_timeout();
         match tokio::time::timeout(patience, request).await {
             Ok(answer) => answer.map_err(|error| attempt.failed(&error)),
-            Err(_) => Err(ApiError::Unavailable { attempt, detail: format!("no answer within {patience:?}") }),
+            Err(_) => {
+                Err(ApiError::Unavailable { attempt, detail: format!("no answer within {patience:?}") })
+            }
         }
     }
 

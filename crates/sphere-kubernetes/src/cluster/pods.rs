@@ -118,7 +118,10 @@ impl PodFacts {
         let sum = match self.cpu_limit_milli {
             Some(milli) => milli,
             None if self.cpu_limits_milli.is_empty() => return None,
-            None => self.cpu_limits_milli.iter().try_fold(0i64, |sum, limit| Some(sum.saturating_add((*limit)?)))?,
+            None => self
+                .cpu_limits_milli
+                .iter()
+                .try_fold(0i64, |sum, limit| Some(sum.saturating_add((*limit)?)))?,
         };
         (sum > 0).then_some(sum as f64 / 1000.0)
     }
@@ -130,7 +133,8 @@ impl PodFacts {
             return Some(limit);
         }
         let requests = self.pod.containers.iter().map(|c| c.requests_milli.get("cpu").copied());
-        let each = self.cpu_limits_milli.iter().zip(requests).filter_map(|(limit, request)| limit.or(request));
+        let each =
+            self.cpu_limits_milli.iter().zip(requests).filter_map(|(limit, request)| limit.or(request));
         let sum: i64 = each.fold(0, i64::saturating_add);
         let whole = self.pod.requests_milli.as_ref().and_then(|all| all.get("cpu").copied()).unwrap_or(0);
         let milli = sum.max(whole);

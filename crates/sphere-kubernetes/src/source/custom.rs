@@ -115,11 +115,14 @@ impl Versions {
     ) -> Result<Vec<CustomSample>, ApiError> {
         let version = self.custom(cluster).await?;
         let name = segment(&metric.name);
-        let mut path = format!("/apis/{CUSTOM}/{version}/namespaces/{namespace}/pods/*/{name}?labelSelector={}", segment(pods));
+        let mut path = format!(
+            "/apis/{CUSTOM}/{version}/namespaces/{namespace}/pods/*/{name}?labelSelector={}",
+            segment(pods)
+        );
         push_selector(&mut path, "metricLabelSelector", metric);
         let attempt = Attempt::on_one("get", &format!("pods/{}", metric.name), CUSTOM, namespace, "*");
         let list: List<CustomItem> = super::get(cluster, attempt.clone(), &path).await?;
-        let sample = |item: CustomItem| {
+        let sample = |item: CustomItem| -> Result<CustomSample, ApiError> {
             let sample = PodSample {
                 value_milli: milli(&item.value, &attempt)?,
                 at: Timestamp(item.timestamp.0.as_millisecond()),
@@ -150,8 +153,13 @@ impl Versions {
         };
         let mut path = format!("/apis/{CUSTOM}/{version}/{of}/{name}");
         push_selector(&mut path, "metricLabelSelector", metric);
-        let attempt =
-            Attempt::on_one("get", &format!("{}/{}", object.kind, metric.name), CUSTOM, namespace, &object.name);
+        let attempt = Attempt::on_one(
+            "get",
+            &format!("{}/{}", object.kind, metric.name),
+            CUSTOM,
+            namespace,
+            &object.name,
+        );
         let list: List<CustomItem> = super::get(cluster, attempt.clone(), &path).await?;
         match list.items.as_slice() {
             [one] => milli(&one.value, &attempt),
@@ -170,8 +178,7 @@ impl Versions {
         metric: &MetricIdentifier,
     ) -> Result<Vec<i64>, ApiError> {
         let version = self.of(cluster, EXTERNAL, &["v1beta1"]).await?;
-        let mut path =
-            format!("/apis/{EXTERNAL}/{version}/namespaces/{namespace}/{}", segment(&metric.name));
+        let mut path = format!("/apis/{EXTERNAL}/{version}/namespaces/{namespace}/{}", segment(&metric.name));
         push_selector(&mut path, "labelSelector", metric);
         let attempt = Attempt::on_all("list", &metric.name, EXTERNAL, namespace);
         let list: List<ExternalItem> = super::get(cluster, attempt.clone(), &path).await?;
@@ -202,7 +209,9 @@ mod tests {
 
     #[test]
     fn both_versions_of_a_value_read() {
-        for (window, expected) in [("\"windowSeconds\": 30", Some(30)), ("\"window\": 30", Some(30)), ("\"x\": 1", None)] {
+        for (window, expected) in
+            [("\"windowSeconds\": 30", Some(30)), ("\"window\": 30", Some(30)), ("\"x\": 1", None)]
+        {
             let text = format!(
                 r#"{{"describedObject": {{"kind": "Pod", "name": "a"}}, "metric": {{"name": "rps"}},
                     "timestamp": "2026-01-01T00:00:00Z", {window}, "value": "1500m"}}"#
@@ -214,10 +223,9 @@ mod tests {
 
     #[test]
     fn selectors_and_odd_names_are_safe_in_a_path() {
-        let metric: MetricIdentifier = serde_json::from_str(
-            r#"{"name": "a/b c", "selector": {"matchLabels": {"queue": "x"}}}"#,
-        )
-        .unwrap();
+        let metric: MetricIdentifier =
+            serde_json::from_str(r#"{"name": "a/b c", "selector": {"matchLabels": {"queue": "x"}}}"#)
+                .unwrap();
         assert_eq!(segment(&metric.name), "a%2Fb%20c");
         let mut path = "/p".to_owned();
         push_selector(&mut path, "labelSelector", &metric);

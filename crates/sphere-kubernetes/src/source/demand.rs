@@ -77,9 +77,10 @@ impl Used<'_> {
 
     /// Are the pods at their CPU limit?
     pub fn is_censored(&self) -> bool {
-        let limited = self.pods.iter().filter_map(|pod| {
-            Some((self.of(pod, "cpu")?.value_milli as f64 / 1000.0, pod.cpu_limit()?))
-        });
+        let limited = self
+            .pods
+            .iter()
+            .filter_map(|pod| Some((self.of(pod, "cpu")?.value_milli as f64 / 1000.0, pod.cpu_limit()?)));
         let (used, limit) = limited.fold((0.0, 0.0), |(used, limit), pod| (used + pod.0, limit + pod.1));
         limit > 0.0 && used >= CENSORED_AT * limit
     }
@@ -107,7 +108,8 @@ mod tests {
     }
 
     fn usage(name: &str, milli: i64) -> Usage {
-        let container = ContainerUsage { name: "app".into(), usage_milli: [("cpu".to_owned(), milli)].into() };
+        let container =
+            ContainerUsage { name: "app".into(), usage_milli: [("cpu".to_owned(), milli)].into() };
         let sample =
             ResourceSample { pod: name.into(), containers: vec![container], at: NOW, window_ms: 15_000 };
         Usage { namespace: "shop".into(), labels: std::collections::BTreeMap::new(), sample }

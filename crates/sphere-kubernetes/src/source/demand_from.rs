@@ -100,7 +100,9 @@ impl MetricSource for DemandFrom {
                 }
                 // Demand without sizes is worth learning from.
                 (Err(_), measured @ Ok(_)) => measured,
-                (Ok(live), Err(SourceError::NoData { .. })) if live.sample.replicas == Some(0) => Ok(live.sample),
+                (Ok(live), Err(SourceError::NoData { .. })) if live.sample.replicas == Some(0) => {
+                    Ok(live.sample)
+                }
                 (_, Err(problem)) => Err(problem),
             });
         }
@@ -163,7 +165,7 @@ impl MetricSource for DemandFrom {
 }
 
 /// Asks only if there is something to ask for.
-async fn some<T, F>(asked: &[Arc<Workload>], ask: impl FnOnce(&[Arc<Workload>]) -> F) -> Vec<T>
+async fn some<'a, T, F>(asked: &'a [Arc<Workload>], ask: impl FnOnce(&'a [Arc<Workload>]) -> F) -> Vec<T>
 where
     F: std::future::Future<Output = Vec<T>>,
 {
@@ -253,10 +255,8 @@ mod tests {
             workload("cpu", |_| {}),
             workload("requests", |spec| {
                 spec.capacity_per_pod = Some(25.0);
-                spec.forecast.demand.requests = Some(RequestsDemand {
-                    counter: "http_requests_total".into(),
-                    label: "pod".into(),
-                });
+                spec.forecast.demand.requests =
+                    Some(RequestsDemand { counter: "http_requests_total".into(), label: "pod".into() });
                 spec.metrics = vec![external("asked"), external("own")];
                 spec.queries.insert("asked".into(), "up".into());
             }),
@@ -266,7 +266,10 @@ mod tests {
         let demand: Vec<Option<f64>> = samples.iter().map(|s| s.as_ref().unwrap().demand).collect();
         assert_eq!(demand, [Some(1.0), Some(7.0)]);
         let requests = samples[1].as_ref().unwrap();
-        assert_eq!((requests.capacity_per_pod, requests.replicas, requests.source.as_str()), (Some(25.0), Some(3), "a+b"));
+        assert_eq!(
+            (requests.capacity_per_pod, requests.replicas, requests.source.as_str()),
+            (Some(25.0), Some(3), "a+b")
+        );
         let live = both.live(&workloads, at).await;
         let live = live[1].as_ref().unwrap();
         assert_eq!(live.sample.demand, Some(7.0));

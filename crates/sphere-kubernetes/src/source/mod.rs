@@ -84,7 +84,7 @@ impl KubernetesSource {
         let views = stream::iter(workloads.iter().cloned())
             .map(|workload| async move { self.view(&workload).await })
             .buffered(SIZES_AT_ONCE)
-            .collect();
+            .collect::<Vec<_>>();
         tokio::join!(views, self.usages.of(&self.cluster, &namespaces))
     }
 
@@ -96,11 +96,13 @@ impl KubernetesSource {
         listed: &Listed,
         at: Timestamp,
     ) -> (Sample, Option<SourceError>) {
-        let used = listed.as_ref().map(|listed| used(workload, view, listed, at, self.cluster.config().stale_after()));
+        let used = listed
+            .as_ref()
+            .map(|listed| used(workload, view, listed, at, self.cluster.config().stale_after()));
         let total = |resource: &str| match &used {
-            Ok(used) => used.total(resource, at, self.cluster.config()).map_err(|why| {
-                no_data(format!("{}: {why}", workload.id))
-            }),
+            Ok(used) => used
+                .total(resource, at, self.cluster.config())
+                .map_err(|why| no_data(format!("{}: {why}", workload.id))),
             Err(error) => Err(SourceError::from((*error).clone())),
         };
         let wanted = &workload.spec.forecast.demand;
@@ -176,7 +178,8 @@ impl MetricSource for KubernetesSource {
 
     async fn samples(&self, workloads: &[Arc<Workload>], at: Timestamp) -> Vec<Result<Sample, SourceError>> {
         let (views, listed) = self.look(workloads).await;
-        let answers = workloads.iter().zip(&views).map(|(workload, view)| async {
+        let listed = &listed;
+        let answers = workloads.iter().zip(&views).map(|(workload, view)| async move {
             let view = view.as_ref().map_err(|error| SourceError::from(error.clone()))?;
             let listed = &listed[workload.id.namespace()];
             match self.sample(workload, view, listed, at).await {
@@ -191,7 +194,8 @@ impl MetricSource for KubernetesSource {
 
     async fn live(&self, workloads: &[Arc<Workload>], at: Timestamp) -> Vec<Result<Live, SourceError>> {
         let (views, listed) = self.look(workloads).await;
-        let answers = workloads.iter().zip(&views).map(|(workload, view)| async {
+        let listed = &listed;
+        let answers = workloads.iter().zip(&views).map(|(workload, view)| async move {
             let view = view.as_ref().map_err(|error| SourceError::from(error.clone()))?;
             let listed = &listed[workload.id.namespace()];
             let ((sample, _), readings) = tokio::join!(

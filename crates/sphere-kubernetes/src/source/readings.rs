@@ -42,7 +42,10 @@ fn failed(workload: &Workload, metric: &MetricSpec, error: &ApiError) -> MetricE
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the borrowed parts of one view; a struct would only rename them")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the borrowed parts of one view; a struct would only rename them"
+)]
 async fn one(
     cluster: &Cluster,
     versions: &Versions,
@@ -60,7 +63,8 @@ async fn one(
         view.size.selector.as_ref().ok_or(MetricError::NoPods)?;
         let listed = listed.as_ref().map_err(|error| failed(error.clone()))?;
         let used = super::used(workload, view, listed, at, cluster.config().stale_after());
-        let samples: Vec<ResourceSample> = used.samples.into_values().map(|usage| usage.sample.clone()).collect();
+        let samples: Vec<ResourceSample> =
+            used.samples.into_values().map(|usage| usage.sample.clone()).collect();
         PodReadings::from_resource(pods, &samples, resource, container, true).map(LiveReading::PerPod)
     };
     match metric {
@@ -75,7 +79,8 @@ async fn one(
             PodReadings::from_custom(pods, &samples).map(LiveReading::PerPod)
         }
         MetricSpec::Object { object } => {
-            let value = versions.of_object(cluster, namespace, &object.described_object, &object.metric).await;
+            let value =
+                versions.of_object(cluster, namespace, &object.described_object, &object.metric).await;
             value.map(LiveReading::Object).map_err(failed)
         }
         MetricSpec::External { external } => {

@@ -112,9 +112,9 @@ impl Usages {
             let listed = self.list(cluster, "").await;
             return namespaces.iter().map(|namespace| ((*namespace).to_owned(), listed.clone())).collect();
         }
-        let each = namespaces.iter().map(|namespace| async move {
-            ((*namespace).to_owned(), self.list(cluster, namespace).await)
-        });
+        let each = namespaces
+            .iter()
+            .map(|namespace| async move { ((*namespace).to_owned(), self.list(cluster, namespace).await) });
         futures_util::future::join_all(each).await.into_iter().collect()
     }
 
