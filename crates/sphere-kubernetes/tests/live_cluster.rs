@@ -248,3 +248,38 @@ async fn without_a_metrics_server_readings_are_missing_and_sizes_are_not() {
     assert!(matches!(live.readings[0], LiveReading::Unavailable(_)), "{:?}", live.readings[0]);
     assert!(source.samples(&all, later).await[0].is_err());
 }
+
+#[tokio::test]
+async fn a_role_for_the_scale_subresource_alone_is_enough_to_scale() {
+    let Some(setup) = setup("least").await else { return };
+    let place = &setup.place;
+    place.deployment("web", 2, "1s").await;
+    let client = place.service_account("scaler").await;
+    let rules: [(&str, &str, &[&str]); 3] = [
+        ("", "pods", &["list", "watch"]),
+        ("autoscaling", "horizontalpodautoscalers", &["list", "watch"]),
+        ("apps", "deployments/scale", &["get", "update"]),
+    ];
+    place.grant("scaler", &rules).await;
+    let stop = CancellationToken::new();
+    let config =
+        KubernetesConfig { namespaces: vec![place.namespace.clone()], ..KubernetesConfig::default() };
+    let cluster = Cluster::start(client, config, stop.clone());
+    // Rights take a moment to be known everywhere.
+    until("pods and HPAs are listed", || async { cluster.synced(Duration::from_secs(1)).await.ok() }).await;
+    let target = KubernetesTarget::new(Arc::clone(&cluster));
+    let web = workload(place, "web", |_| {});
+    // Again, when the watch of Deployments has been refused: the scale subresource still answers.
+    for _ in 0..3 {
+        assert_eq!(target.scale(&web).await.unwrap().unwrap().spec_replicas, 2);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(target.set_replicas(&web, 2, 3).await, Ok(Applied::Done));
+    let error = target.set_floor(&web, Some(3)).await.unwrap_err().to_string();
+    assert!(error.contains("needs a HorizontalPodAutoscaler"), "{error}");
+    place.hpa("web", 1, 5).await;
+    until("the HPA is known", || async { (!cluster.autoscalers_of(&web.id).is_empty()).then_some(()) }).await;
+    let error = target.set_floor(&web, Some(3)).await.unwrap_err();
+    assert!(matches!(error, TargetError::Forbidden(_)), "{error}");
+    stop.cancel();
+}

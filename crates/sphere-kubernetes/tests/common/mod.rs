@@ -220,6 +220,23 @@ impl Place {
         Client::try_from(config).unwrap().request_text(request).await.unwrap()
     }
 
+    /// Gives a service account rights in the namespace: API group, resource, verbs.
+    pub async fn grant(&self, account: &str, rules: &[(&str, &str, &[&str])]) {
+        let rule = |(group, resource, verbs): &(&str, &str, &[&str])| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+        let rules: Vec<Value> = rules.iter().map(rule).collect();
+        let rbac = "rbac.authorization.k8s.io";
+        self.apply(&json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": {"name": account}, "rules": rules,
+        }))
+        .await;
+        self.apply(&json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": account},
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": account},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": self.namespace}],
+        }))
+        .await;
+    }
+
     /// A client with the rights of a new service account: none.
     pub async fn service_account(&self, name: &str) -> Client {
         self.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})).await;
