@@ -155,32 +155,55 @@ fn applied(
 async fn disown(
     cluster: &Cluster,
     api: &Api<HorizontalPodAutoscaler>,
-    hpa: &HorizontalPodAutoscaler,
+    written: &HorizontalPodAutoscaler,
     attempt: Attempt,
 ) {
-    let ours = &cluster.config().field_manager;
-    let all = hpa.metadata.managed_fields.as_deref().unwrap_or_default();
-    let is_ours = |entry: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
-        entry.manager.as_ref() == Some(ours) && entry.operation.as_deref() == Some("Apply")
-    };
-    let mut rest: Vec<Value> =
-        all.iter().filter(|e| !is_ours(e)).filter_map(|e| serde_json::to_value(e).ok()).collect();
-    if rest.len() == all.len() {
+    let mut hpa = written.clone();
+    for _ in 0..TRIES {
+        let (Some(name), Some(rest)) =
+            (hpa.metadata.name.clone(), others(&hpa, &cluster.config().field_manager))
+        else {
+            return;
+        };
+        let version = hpa.metadata.resource_version.as_deref();
+        let body = json!({"metadata": {"resourceVersion": version, "managedFields": rest}});
+        let (options, body) = (PatchParams::default(), Patch::Merge(&body));
+        let patched = cluster.within(attempt.clone(), api.patch(&name, &options, &body)).await;
+        let failed = match patched {
+            Ok(_) => return,
+            // The HPA controller writes its status just after `minReplicas` has changed.
+            Err(error) if error.is_conflict() => {
+                let get = Attempt { verb: "get", ..attempt.clone() };
+                match cluster.within(get, api.get(&name)).await {
+                    Ok(newer) => {
+                        hpa = newer;
+                        continue;
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        tracing::info!(error = %failed, "kubernetes: minReplicas was given back, but is still marked as ours");
         return;
+    }
+}
+
+/// The entries of all others; `None` if there is none of ours.
+fn others(hpa: &HorizontalPodAutoscaler, ours: &str) -> Option<Vec<Value>> {
+    let all = hpa.metadata.managed_fields.as_deref().unwrap_or_default();
+    let theirs = all.iter().filter(|entry| {
+        entry.manager.as_deref() != Some(ours) || entry.operation.as_deref() != Some("Apply")
+    });
+    let mut rest: Vec<Value> = theirs.filter_map(|entry| serde_json::to_value(entry).ok()).collect();
+    if rest.len() == all.len() {
+        return None;
     }
     if rest.is_empty() {
         // An empty list would be ignored; this one means "nobody".
         rest.push(json!({}));
     }
-    let (Some(name), version) = (hpa.metadata.name.as_deref(), hpa.metadata.resource_version.as_deref())
-    else {
-        return;
-    };
-    let body = json!({"metadata": {"resourceVersion": version, "managedFields": rest}});
-    let (options, body) = (PatchParams::default(), Patch::Merge(&body));
-    if let Err(error) = cluster.within(attempt, api.patch(name, &options, &body)).await {
-        tracing::info!(%error, "kubernetes: minReplicas was given back, but is still marked as ours");
-    }
+    Some(rest)
 }
 
 #[cfg(test)]
