@@ -3,6 +3,7 @@
 use crate::config::{BusConfig, ClockConfig, Config, Loaded, SourceConfig, StoreConfig, TargetConfig};
 use sphere_core::Timestamp;
 use sphere_kafka::KafkaBus;
+use sphere_pipeline::autoscale::Overseer;
 use sphere_pipeline::embedded::{FileStore, MemoryBus, MemoryBusConfig, MemoryStore};
 use sphere_pipeline::metrics::Metrics;
 use sphere_pipeline::workload::Workloads;
@@ -32,6 +33,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The workloads.
     pub workloads: watch::Receiver<Arc<Workloads>>,
+    /// Who looks after the objects behind the workloads; `None`: nobody.
+    pub overseer: Option<Arc<dyn Overseer>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -135,6 +138,7 @@ pub async fn build(loaded: &Loaded, together: bool) -> Result<Parts, PartsError>
         cluster,
         clock,
         workloads: loaded.workloads.clone().fixed(),
+        overseer: None,
         metrics: Arc::new(Metrics::new()),
     })
 }

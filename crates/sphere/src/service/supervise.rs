@@ -142,7 +142,9 @@ fn start(parts: &Parts, config: &Config, plan: &Plan, stage: Stage) -> Result<St
         Stage::Autoscale => {
             let (source, target) = (source()?, parts.target.clone());
             let settings = config.autoscale_settings();
-            let stage = AutoscaleStage { source, target, bus, store, workloads, clock, settings, metrics };
+            let overseer = parts.overseer.clone();
+            let stage =
+                AutoscaleStage { source, target, bus, store, workloads, overseer, clock, settings, metrics };
             Box::new(move |stop| Box::pin(stage.run(stop)))
         }
     })

@@ -1,0 +1,4 @@
+//! How does SPHERE live in a Kubernetes cluster?
+
+pub mod lease;
+pub mod requests;
