@@ -1,4 +1,6 @@
 //! How does SPHERE live in a Kubernetes cluster?
 
 pub mod lease;
+pub mod memory;
+// pub mod operator;
 pub mod requests;
