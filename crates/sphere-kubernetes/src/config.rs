@@ -100,9 +100,9 @@ impl KubernetesConfig {
         Duration::from_secs(self.stale_after_seconds.into())
     }
 
-    /// A client for the cluster; nothing is asked yet.
-    pub async fn connect(&self) -> Result<kube::Client, ConnectError> {
-        let config = match (&self.kubeconfig, &self.context) {
+    /// Where the cluster is, and who we are there.
+    pub async fn found(&self) -> Result<kube::Config, ConnectError> {
+        Ok(match (&self.kubeconfig, &self.context) {
             (None, None) => kube::Config::infer().await?,
             (path, context) => {
                 let file = match path {
@@ -112,8 +112,12 @@ impl KubernetesConfig {
                 let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
                 kube::Config::from_custom_kubeconfig(file, &options).await?
             }
-        };
-        kube::Client::try_from(config).map_err(ConnectError::Client)
+        })
+    }
+
+    /// A client for the cluster; nothing is asked yet.
+    pub async fn connect(&self) -> Result<kube::Client, ConnectError> {
+        kube::Client::try_from(self.found().await?).map_err(ConnectError::Client)
     }
 }
 

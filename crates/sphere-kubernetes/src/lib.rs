@@ -18,11 +18,13 @@
 //! `minReplicas` of an HPA in mode `Floor`.
 
 pub mod api;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod lease;
 pub mod memory;
 pub mod operator;
 pub mod requests;
+pub mod target;
 
 pub use api::{PredictiveAutoscaler, PredictiveAutoscalerStatus};

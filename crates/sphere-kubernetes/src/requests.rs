@@ -4,14 +4,13 @@
 //! own audit would name them. The set of labels is bounded: what we ask for is written in this crate, and unknown
 //! paths count as `other`.
 
+use crate::config::{ConnectError, KubernetesConfig};
 use http::{Method, Request, Response, Uri};
+use kube::Client;
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,32 +30,12 @@ pub struct RequestLabels {
 /// Requests by verb, resource and status code. Cheap to clone.
 pub type Requests = Family<RequestLabels, Counter>;
 
-/// A client can not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("the Kubernetes client can not be made: {0}")]
-pub struct ConnectError(String);
-
-/// A client from a kubeconfig file, or, without one, from the service account of the pod or `KUBECONFIG`, whatever is
-/// there. All its requests are counted. `context`: another one than the current.
-pub async fn connect(
-    kubeconfig: Option<&Path>,
-    context: Option<&str>,
-    requests: Requests,
-) -> Result<Client, ConnectError> {
-    let failed = |error: &dyn std::fmt::Display| ConnectError(error.to_string());
-    let options =
-        KubeConfigOptions { context: context.map(Into::into), ..KubeConfigOptions::default() };
-    let mut config = match (kubeconfig, context) {
-        (Some(path), _) => {
-            let file = Kubeconfig::read_from(path).map_err(|e| failed(&e))?;
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(&e))?
-        }
-        (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(|e| failed(&e))?,
-        (None, None) => Config::infer().await.map_err(|e| failed(&e))?,
-    };
+/// A client for the cluster of `config`, all of whose requests are counted; nothing is asked yet.
+pub async fn connect(config: &KubernetesConfig, requests: Requests) -> Result<Client, ConnectError> {
+    let mut found = config.found().await?;
     // A server that is gone must not hold a request for half a minute; watches are renewed below five minutes.
-    config.connect_timeout = Some(Duration::from_secs(5));
-    let builder = ClientBuilder::try_from(config).map_err(|e| failed(&e))?;
+    found.connect_timeout = Some(Duration::from_secs(5));
+    let builder = ClientBuilder::try_from(found).map_err(ConnectError::Client)?;
     Ok(builder.with_layer(&CountLayer(requests)).build())
 }
 
