@@ -38,9 +38,10 @@ bench-pipeline: ## Measure the pipeline on a Kafka and a Redis it starts: one JS
 	@$(CARGO) run --quiet --locked --package sphere-testkit --example with_services -- \
 		$${CARGO_TARGET_DIR:-target}/release/sphere bench pipeline --output json $(ARGS)
 
-generate: ## Write the generated files (contracts) anew
+generate: ## Write the generated files (contracts, definition of the Kubernetes resource) anew
 	@scripts/setup.sh
 	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere --test contracts
+	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere-kubernetes --test definition
 
 schemas: generate ## Same as generate
 

@@ -25,6 +25,8 @@ pub mod lease;
 pub mod memory;
 pub mod operator;
 pub mod requests;
+mod selector;
+pub mod source;
 pub mod target;
 
 pub use api::{PredictiveAutoscaler, PredictiveAutoscalerStatus};

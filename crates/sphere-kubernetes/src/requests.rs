@@ -4,13 +4,14 @@
 //! own audit would name them. The set of labels is bounded: what we ask for is written in this crate, and unknown
 //! paths count as `other`.
 
-use crate::config::{ConnectError, KubernetesConfig};
 use http::{Method, Request, Response, Uri};
-use kube::Client;
 use kube::client::{Body, ClientBuilder};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,9 +31,36 @@ pub struct RequestLabels {
 /// Requests by verb, resource and status code. Cheap to clone.
 pub type Requests = Family<RequestLabels, Counter>;
 
-/// A client for the cluster of `config`, all of whose requests are counted; nothing is asked yet.
-pub async fn connect(config: &KubernetesConfig, requests: Requests) -> Result<Client, ConnectError> {
-    let mut found = config.found().await?;
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig can not be read.
+    #[error("kubeconfig: {0}")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Neither a service account nor a kubeconfig was found.
+    #[error("no cluster was found: {0}")]
+    Infer(#[from] InferConfigError),
+    /// Certificates or credentials can not be used.
+    #[error("{0}")]
+    Client(#[source] kube::Error),
+}
+
+/// A client for the cluster of a kubeconfig file, or, without one, of the pod's service account or `KUBECONFIG`, whatever is
+/// there. `context`: another one than the current. All its requests are counted; nothing is asked yet.
+pub async fn connect(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    requests: Requests,
+) -> Result<Client, ConnectError> {
+    let mut found = match (kubeconfig, context) {
+        (None, None) => Config::infer().await?,
+        (path, context) => {
+            let file = path.map_or_else(Kubeconfig::read, Kubeconfig::read_from)?;
+            let options =
+                KubeConfigOptions { context: context.map(Into::into), ..KubeConfigOptions::default() };
+            Config::from_custom_kubeconfig(file, &options).await?
+        }
+    };
     // A server that is gone must not hold a request for half a minute; watches are renewed below five minutes.
     found.connect_timeout = Some(Duration::from_secs(5));
     let builder = ClientBuilder::try_from(found).map_err(ConnectError::Client)?;

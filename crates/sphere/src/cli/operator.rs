@@ -55,10 +55,10 @@ pub fn run(args: &OperatorArgs) -> Result<(), CliError> {
     }
     config.operator.dry_run |= args.dry_run;
     if args.kubeconfig.is_some() {
-        config.kubernetes.kubeconfig.clone_from(&args.kubeconfig);
+        config.operator.kubeconfig.clone_from(&args.kubeconfig);
     }
     if args.context.is_some() {
-        config.kubernetes.context.clone_from(&args.context);
+        config.operator.context.clone_from(&args.context);
     }
     // Flags may have brought in what the file could not.
     if let Some((key, problem)) = config.operator.problems().into_iter().next() {

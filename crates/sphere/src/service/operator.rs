@@ -16,9 +16,10 @@ use tracing::info;
 /// Everything. Watches end with `stop`.
 pub async fn build(loaded: &Loaded, stop: &CancellationToken) -> Result<Parts, PartsError> {
     let config = &loaded.config;
+    let told = &config.operator;
     let clock = Clock::system();
     let counters = Arc::new(Counters::new());
-    let client = requests::connect(&config.kubernetes, counters.requests())
+    let client = requests::connect(told.kubeconfig.as_deref(), told.context.as_deref(), counters.requests())
         .await
         .map_err(|error| PartsError::Target(error.to_string()))?;
     let settings = settings(loaded, client.default_namespace());
