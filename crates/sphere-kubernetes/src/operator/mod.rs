@@ -140,8 +140,11 @@ impl Inner {
             return;
         }
         let roster = self.roster();
+        let now = self.clock.now();
         let floors = roster.owners.iter().filter(|(_, object)| {
-            object.workload.as_ref().is_ok_and(|workload| workload.spec.mode == Mode::Floor)
+            object.workload.as_ref().is_ok_and(|workload| {
+                workload.spec.mode == Mode::Floor && overlook::holds(self, workload, now).is_empty()
+            })
         });
         let keep: Vec<WorkloadId> = floors.map(|(id, _)| id.clone()).collect();
         let ends = self.leadership.until().map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));

@@ -22,7 +22,16 @@ pub(super) struct Overlook(pub(super) Arc<Inner>);
 
 impl Overseer for Overlook {
     fn holds(&self, workload: &Workload, now: Timestamp) -> Vec<Reason> {
-        let inner = &self.0;
+        holds(&self.0, workload, now)
+    }
+
+    fn decided(&self, told: &Told<'_>) {
+        decided(&self.0, told);
+    }
+}
+
+/// What keeps us from acting on a workload now.
+pub(super) fn holds(inner: &Inner, workload: &Workload, now: Timestamp) -> Vec<Reason> {
         let mut holds = Vec::new();
         if inner.settings.dry_run {
             holds.push(Reason::DryRun);
@@ -48,10 +57,9 @@ impl Overseer for Overlook {
             holds.extend(inner.guard.rival(id, now).map(|owner| Reason::Conflict { owner }));
         }
         holds
-    }
+}
 
-    fn decided(&self, told: &Told<'_>) {
-        let inner = &self.0;
+fn decided(inner: &Inner, told: &Told<'_>) {
         let roster = inner.roster();
         let Some(object) = roster.owners.get(&told.workload.id) else { return };
         let verdicts = conditions::after(told);
@@ -81,7 +89,6 @@ impl Overseer for Overlook {
         if let Some(notice) = rescaled(object, told) {
             inner.notices.tell(notice);
         }
-    }
 }
 
 fn others(inner: &Inner, workload: &Workload) -> Vec<Other> {

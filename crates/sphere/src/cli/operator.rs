@@ -1,12 +1,12 @@
 //! `sphere operator`: PredictiveAutoscaler objects looked after, day and night.
 
-use super::CliError;
 use super::service::{self, ALL, ServiceArgs, block_on, parts_error};
+use super::{CliError, print};
 use clap::Args;
 use sphere::config::Use;
+use sphere::service::logging;
 use sphere::service::operator;
 use sphere::service::supervise::{self, Plan};
-use sphere::service::logging;
 use sphere_pipeline::collect::Shard;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -43,6 +43,16 @@ pub struct OperatorArgs {
     dry_run: bool,
 }
 
+/// Print the definition of the PredictiveAutoscaler, for `kubectl apply -f -`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sphere crd | kubectl apply --server-side -f -")]
+pub struct CrdArgs {}
+
+/// Prints it.
+pub fn crd(_: &CrdArgs) -> Result<(), CliError> {
+    print(&sphere_kubernetes::api::crd_yaml())
+}
+
 /// Runs it.
 pub fn run(args: &OperatorArgs) -> Result<(), CliError> {
     let mut loaded = args.service.config.load_for(Use::Operator)?;
@@ -64,8 +74,7 @@ pub fn run(args: &OperatorArgs) -> Result<(), CliError> {
     if let Some((key, problem)) = config.operator.problems().into_iter().next() {
         return Err(CliError::Input(format!("operator.{key}: {problem}")));
     }
-    let plan =
-        Plan { stages: ALL.to_vec(), shard: Shard { number: 0, of: 1 }, limit: args.service.limit };
+    let plan = Plan { stages: ALL.to_vec(), shard: Shard { number: 0, of: 1 }, limit: args.service.limit };
     if args.service.check {
         return service::check(&loaded, &plan, args.service.output);
     }
