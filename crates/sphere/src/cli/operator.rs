@@ -1,7 +1,7 @@
 //! `sphere operator`: PredictiveAutoscaler objects looked after, day and night.
 
+use super::CliError;
 use super::service::{self, ALL, ServiceArgs, block_on, parts_error};
-use super::{CliError, print};
 use clap::Args;
 use sphere::config::Use;
 use sphere::service::logging;
@@ -41,16 +41,6 @@ pub struct OperatorArgs {
     /// Decide and log, and write nothing to the cluster: no size, no minimum, no status, no event, no lease
     #[arg(long)]
     dry_run: bool,
-}
-
-/// Print the definition of the PredictiveAutoscaler, for `kubectl apply -f -`
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sphere crd | kubectl apply --server-side -f -")]
-pub struct CrdArgs {}
-
-/// Prints it.
-pub fn crd(_: &CrdArgs) -> Result<(), CliError> {
-    print(&sphere_kubernetes::api::crd_yaml())
 }
 
 /// Runs it.
