@@ -7,6 +7,10 @@
 //! | What would the HPA see, and what is demand? | [`source`] |
 //! | Who writes sizes and floors, and with which right? | [`target`] |
 //! | Why did the API server say no? | [`error`] |
+//! | Who looks after the objects? | [`operator`] |
+//! | Which of several operators acts? | [`lease`] |
+//! | What survives an operator without Redis, and where? | [`memory`] |
+//! | What is asked of the API server, and how often? | [`requests`] |
 //!
 //! The metric source asks `metrics.k8s.io`, `custom.metrics.k8s.io` and `external.metrics.k8s.io` and groups pods as
 //! the HPA does; demand in requests per second, or by a query, comes from another source
@@ -17,6 +21,10 @@ pub mod api;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod lease;
+pub mod memory;
+pub mod operator;
+pub mod requests;
 mod selector;
 pub mod source;
 pub mod target;
