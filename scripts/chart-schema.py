@@ -103,10 +103,16 @@ def config():
     for name in ("SourceConfig", "BusConfig", "StoreConfig"):
         variants = [v for v in definitions[name]["oneOf"] if v.get("type") == "object"]
         definitions[name] = {"description": definitions[name]["description"], **joined(variants)}
+    # watchNamespaces says it; what a pod is in the cluster need not be told.
+    for name, keys in {"KubernetesConfig": ["namespaces", "kubeconfig", "context"], "OperatorConfig": ["namespaces"],
+                       "LeaseConfig": ["name"]}.items():
+        for key in keys:
+            definitions[name]["properties"].pop(key)
     # changeBudget says it.
     definitions["AutoscaleConfig"]["properties"].pop("changeLimit")
     names = {"source": "SourceConfig", "bus": "BusConfig", "store": "StoreConfig", "collect": "CollectConfig",
-             "forecast": "ForecastConfig", "cache": "CacheConfig", "autoscale": "AutoscaleConfig", "log": "LogConfig"}
+             "forecast": "ForecastConfig", "cache": "CacheConfig", "autoscale": "AutoscaleConfig",
+             "kubernetes": "KubernetesConfig", "operator": "OperatorConfig", "log": "LogConfig"}
     properties = {key: section(name) if key in ("source", "bus", "store") else {"$ref": f"#/$defs/{name}"}
                   for key, name in names.items()}
     properties["step"] = {"$ref": "#/$defs/Duration"}

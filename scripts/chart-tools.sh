@@ -21,9 +21,9 @@ say() { printf 'chart-tools: %s\n' "$*" >&2; }
 cache=${SPHERE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sphere}
 tools=$cache/chart-$HELM_VERSION-$HELM_DOCS_VERSION-$KUBECONFORM_VERSION-$SCHEMAS_VERSION
 if [ ! -d "$tools" ]; then
-    for program in go python3; do
-        command -v $program >/dev/null 2>&1 || { say "missing: $program; run scripts/setup.sh helm"; exit 1; }
-    done
+    # A new enough one, fetched if need be.
+    go=$("$(dirname "$0")/go.sh")
+    command -v python3 >/dev/null 2>&1 || { say "missing: python3; run scripts/setup.sh helm"; exit 1; }
     say "building helm $HELM_VERSION, helm-docs and kubeconform into $tools (some minutes, once)"
     mkdir -p "$cache"
     # Renamed into place when complete: whoever sees the folder sees all of it, and of two at work the first one wins.
@@ -32,8 +32,8 @@ if [ ! -d "$tools" ]; then
     for module in helm.sh/helm/v4/cmd/helm@$HELM_VERSION \
         github.com/norwoodj/helm-docs/cmd/helm-docs@$HELM_DOCS_VERSION \
         github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM_VERSION; do
-        # Not in a module of ours; a Go that is older than a module asks for fetches the newer one.
-        (cd "$part" && GOBIN=$part GOFLAGS='' GOTOOLCHAIN=auto CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$module") >&2
+        # Not in a module of ours.
+        (cd "$part" && GOBIN=$part GOFLAGS='' CGO_ENABLED=0 "$go" install -trimpath -ldflags='-s -w' "$module") >&2
     done
     python3 -m venv "$part/venv" >&2
     printf 'kubernetes-validate==%s --hash=sha256:%s\n' "$SCHEMAS_VERSION" "$SCHEMAS_HASH" >"$part/schemas.txt"

@@ -38,8 +38,8 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted'
 for manifest in cluster-wide namespaced; do
     {
-        printf '# Rendered from deploy/helm/sphere with deploy/helm/values/%s.yaml (make manifests). Change these to yours: the\n' "$manifest"
-        printf '# image, the address of Prometheus%s.\n' "$([ $manifest = cluster-wide ] || echo ', the namespace shop')"
+        printf '# Rendered from deploy/helm/sphere with deploy/helm/values/%s.yaml (make manifests). Change to yours:\n' "$manifest"
+        printf '# the image%s.\n' "$([ $manifest = cluster-wide ] || echo ', the namespace shop')"
         printf '# kubectl apply --server-side -f %s.yaml\n---\n%s\n' "$manifest" "$namespace"
         render --values "deploy/helm/values/$manifest.yaml"
     } >"$new/deploy/manifests/$manifest.yaml"

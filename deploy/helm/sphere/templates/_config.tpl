@@ -6,20 +6,17 @@ What contradicts itself is refused here, as the schema can not say it.
 {{- define "sphere.config" -}}
 {{- include "sphere.checkSecrets" . -}}
 {{- $config := dict "step" .Values.config.step "log" .Values.config.log "listen" (printf "0.0.0.0:%d" (int .Values.service.port)) -}}
-{{- range $section := list "source" "bus" "store" "collect" "forecast" "cache" "autoscale" -}}
+{{- range $section := list "source" "bus" "store" "collect" "forecast" "cache" "autoscale" "kubernetes" "operator" -}}
 {{- with index $.Values.config $section -}}
 {{- $_ := set $config $section (deepCopy .) -}}
 {{- end -}}
-{{- end -}}
-{{- if not .Values.config.source -}}
-{{- fail "config.source: empty; where measurements and history come from is expected: {prometheus: {url: \"http://prometheus.monitoring:9090\"}}" -}}
 {{- end -}}
 {{- if not .Values.config.store -}}
 {{- /* On a volume that lives as long as the pod: a container that restarts knows what it knew. */ -}}
 {{- $_ := set $config "store" (dict "file" (dict "path" "/var/lib/sphere/state.redb")) -}}
 {{- end -}}
 {{- with .Values.watchNamespaces -}}
-{{- $_ := set $config "operator" (dict "namespaces" .) -}}
+{{- $_ := set $config "operator" (merge (dict "namespaces" .) (default dict $config.operator)) -}}
 {{- end -}}
 {{- if .Values.changeBudget.maxReplicasChanged -}}
 {{- $limit := dict "max_replicas_changed" (int .Values.changeBudget.maxReplicasChanged) "window_s" (int .Values.changeBudget.windowSeconds) -}}
