@@ -58,7 +58,7 @@ What the operator may do, each rule with its reason. "why" and "value" lines bec
 # value: rbac.resourceMetrics
 - apiGroups: [metrics.k8s.io]
   resources: [pods]
-  verbs: [get, list]
+  verbs: [list]
 {{- end }}
 {{- if .Values.rbac.customMetrics }}
 # why: Pods and Object metrics of spec.metrics; each metric is a resource of its own name
