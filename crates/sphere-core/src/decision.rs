@@ -164,8 +164,20 @@ pub enum Reason {
     },
     /// The cluster-wide change budget is used up.
     ChangeBudgetExhausted,
-    /// Paused by its owner or by the kill switch.
+    /// Paused by its owner.
     Paused,
+    /// The kill switch is on.
+    KillSwitch {
+        /// Which one, and why if it says so.
+        by: String,
+    },
+    /// The mode needs something of the target that is not there.
+    TargetUnsuitable {
+        /// What is missing.
+        detail: String,
+    },
+    /// A dry run: whatever the mode, nothing is touched.
+    DryRun,
     /// Mode `Observe`: nothing was touched.
     ObserveOnly,
 }
@@ -202,6 +214,9 @@ impl Reason {
             Reason::Conflict { .. } => "Conflict",
             Reason::ChangeBudgetExhausted => "ChangeBudgetExhausted",
             Reason::Paused => "Paused",
+            Reason::KillSwitch { .. } => "KillSwitch",
+            Reason::TargetUnsuitable { .. } => "TargetUnsuitable",
+            Reason::DryRun => "DryRun",
             Reason::ObserveOnly => "ObserveOnly",
         }
     }
@@ -274,6 +289,9 @@ impl fmt::Display for Reason {
             Reason::Conflict { owner } => write!(f, "{owner} also scales this target: hands off"),
             Reason::ChangeBudgetExhausted => write!(f, "the cluster-wide change budget is used up"),
             Reason::Paused => write!(f, "paused"),
+            Reason::KillSwitch { by } => write!(f, "stopped by {by}"),
+            Reason::TargetUnsuitable { detail } => write!(f, "{detail}: hands off"),
+            Reason::DryRun => write!(f, "dry run: nothing was touched"),
             Reason::ObserveOnly => write!(f, "observe only: nothing was touched"),
         }
     }

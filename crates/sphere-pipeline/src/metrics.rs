@@ -231,6 +231,14 @@ impl Metrics {
         }
     }
 
+    /// A workload is no longer ours: its series end.
+    pub fn forget(&self, workload: &WorkloadId) {
+        let workload = workload.to_string();
+        for size in ["current", "reactive", "predictive", "desired"] {
+            self.replicas.remove(&ReplicaLabels { workload: workload.clone(), size });
+        }
+    }
+
     /// All metrics in OpenMetrics text.
     pub fn text(&self) -> String {
         let mut page = String::new();

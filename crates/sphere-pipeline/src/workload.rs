@@ -15,17 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The object whose replicas are chosen.
+/// The object whose replicas are chosen: anything with a scale subresource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleTargetRef {
-    /// API version of the object.
+    /// API version of the object, e.g. `apps/v1`.
     #[serde(default = "apps_v1")]
     pub api_version: String,
-    /// Kind of the object; anything with a scale subresource.
+    /// Kind of the object, e.g. `Deployment`, `StatefulSet` or a custom resource.
     #[serde(default = "deployment")]
     pub kind: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
 }
 
@@ -49,8 +49,8 @@ pub struct RequestsDemand {
     /// Name of the counter, e.g. `http_request_duration_seconds_count`.
     #[serde(default = "request_counter")]
     pub counter: String,
-    /// Label that tells whose requests they are: `pod` (its pods are added up) or a label whose value is the name
-    /// of the workload, such as `service`.
+    /// Label of the counter that tells whose requests they are: `pod` (its pods are added up) or a label whose value is
+    /// the name of the workload, such as `service`.
     #[serde(default = "pod_label")]
     pub label: String,
 }
@@ -63,18 +63,18 @@ fn pod_label() -> String {
     "pod".into()
 }
 
-/// What is forecast: total demand over all pods, never per pod (that depends on our own actions). One of the
+/// What is forecast: total demand over all pods, never per pod (that depends on our own actions). At most one of the
 /// fields; CPU when none is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DemandSpec {
-    /// CPU in use over all pods, cores. Capacity of a pod: its limit, else its request, else its node.
+    /// CPU in use over all pods, cores. What one pod carries is its limit, else its request, else its node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuDemand>,
-    /// Requests per second. Needs `capacityPerPod`.
+    /// Requests per second over all pods, from Prometheus. Needs `capacityPerPod`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<RequestsDemand>,
-    /// A PromQL query with one value: the total demand. Needs `capacityPerPod`.
+    /// A query for Prometheus (PromQL) that answers with one value: the total demand. Needs `capacityPerPod`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
 }
@@ -83,13 +83,14 @@ pub struct DemandSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ForecastSpec {
-    /// What is forecast.
+    /// What is forecast; CPU when absent.
     #[serde(default)]
     pub demand: DemandSpec,
-    /// The model.
+    /// The model: `sphere`, `last`, `mean-6`, `seasonal-naive-1d`, `last-week`, `ses`, `holt`, `damped-holt`,
+    /// `hw-add-1h`, `hw-mul-1d`, `classic`.
     #[serde(default = "default_model")]
     pub model: String,
-    /// Shortest horizon, seconds; the lead time plus one step where that is longer. Absent: just that.
+    /// Shortest horizon, 1 to 86400 seconds. The forecast always covers the lead time plus one step; absent: just that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub horizon_seconds: Option<f64>,
 }
@@ -104,47 +105,51 @@ impl Default for ForecastSpec {
     }
 }
 
-/// What the owner of a workload asks for. See the module text.
+/// What the owner of a workload asks for: which object to scale, within which bounds, by which metrics, and how far
+/// SPHERE may act on its forecast.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSpec {
     /// Namespace of the target.
     pub namespace: String,
-    /// The target.
+    /// The object to scale.
     pub scale_target_ref: ScaleTargetRef,
-    /// Fewest replicas.
+    /// Fewest replicas. 0 needs an Object or External metric.
     #[serde(default = "one")]
     pub min_replicas: u32,
     /// Most replicas.
     pub max_replicas: u32,
-    /// What the reactive part follows, in autoscaling/v2 shape; CPU at 80 % of requests when absent.
+    /// What the reactive part follows, as a HorizontalPodAutoscaler would, in autoscaling/v2 shape; CPU at 80 % of
+    /// requests when absent.
     #[serde(default = "cpu_at_80")]
     pub metrics: Vec<MetricSpec>,
-    /// PromQL for `External` and `Object` metrics of `metrics`, by metric name, where Prometheus is the source.
+    /// Queries for Prometheus (PromQL) that answer for `Pods`, `Object` and `External` metrics of `metrics`, by name of the
+    /// metric; those without a query are asked of the cluster's metrics APIs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub queries: BTreeMap<String, String>,
-    /// Limits on the speed of change, in autoscaling/v2 shape.
+    /// Limits on the speed of change, in autoscaling/v2 shape. Absent: Kubernetes' defaults for the reactive part, none
+    /// for the predictive part. Present: its policies, and the windows it states, bind both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<Behavior>,
-    /// How far SPHERE may act: Observe, Floor, ScaleOut, Full.
+    /// How far SPHERE may act on this workload.
     #[serde(default)]
     pub mode: Mode,
     /// Which rule turns the forecast into replicas.
     #[serde(default)]
     pub policy: PredictivePolicy,
-    /// What to optimise.
+    /// What to optimise: a price or an objective.
     #[serde(default)]
     pub objective: Objective,
     /// What to do when metrics stay missing.
     #[serde(default)]
     pub fallback: HoldPolicy,
-    /// Decide, but touch nothing.
+    /// A switch to stop with: decide and report, but touch nothing.
     #[serde(default)]
     pub paused: bool,
-    /// What one pod carries, in the unit of the demand; needed where it is not measured.
+    /// What one pod carries, in the unit of the demand (cores, requests per second, …); needed where demand is not CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_per_pod: Option<f64>,
-    /// Time from create to Ready to plan with until start-ups were measured, seconds.
+    /// Time from the creation of a pod until it is Ready, to plan with until start-ups were measured, 1 to 3600 seconds.
     #[serde(default = "minute")]
     pub startup_seconds: f64,
     /// How demand is forecast.
@@ -228,6 +233,12 @@ impl WorkloadSpec {
         let target = &self.scale_target_ref;
         if let Err(error) = WorkloadId::new(&self.namespace, &target.kind, &target.name) {
             problem("scaleTargetRef", error.to_string());
+        }
+        if self.metrics.is_empty() {
+            problem("metrics", "empty; at least one is expected, or the key left out for CPU".into());
+        }
+        if self.mode == Mode::Floor && self.min_replicas == 0 {
+            problem("minReplicas", "0 given; in mode Floor the minimum of an HPA is set, at least 1".into());
         }
         if let Err(error) = registry::create(&self.forecast.model, step) {
             problem("forecast.model", error.to_string());

@@ -50,6 +50,11 @@ impl LeadTime {
         self.recent_s.push_back(startup.as_secs_f64());
     }
 
+    /// Start-ups remembered, at most 63; with fewer than three the prior counts.
+    pub fn measured(&self) -> usize {
+        self.recent_s.len()
+    }
+
     /// Median time from create to Ready.
     pub fn startup(&self) -> Duration {
         if self.recent_s.len() < ENOUGH {

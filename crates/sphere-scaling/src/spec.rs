@@ -11,13 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sphere_core::Mode;
 
-/// What SPHERE is asked to optimise.
+/// What to optimise: how much too few replicas cost in comparison to too many. Exactly one of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Objective {
-    /// One second over capacity is worth this many mean fleets for one second.
+    /// A price: one second over capacity is worth as much as this many times the average number of replicas for one
+    /// second, 0.1 to 10000.
     PriceRatio(f64),
-    /// Allowed share of time over capacity, e.g. 0.01.
+    /// An objective: the allowed share of time over capacity, 0.0001 to 0.2 (0.01 is one percent).
     Slo(f64),
 }
 
@@ -29,12 +30,13 @@ impl Default for Objective {
 
 /// Which rule turns the forecast into replicas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
 pub enum PredictivePolicy {
-    /// The marginal price of a replica.
+    /// A replica is added while it lowers the risk of being over capacity by more than it costs.
     #[default]
+    #[serde(alias = "price")]
     Price,
     /// The founding rule: thresholds on the mean of the last three predicted steps.
+    #[serde(alias = "classic")]
     Classic,
 }
 

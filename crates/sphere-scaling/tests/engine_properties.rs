@@ -193,6 +193,7 @@ fn decide(a: &mut Autoscaler, now_s: i64, m: &Moment, forecast: Option<&Forecast
         censored: m.censored,
         violated_share: m.violated,
         conflict_with: m.conflict.then_some("another"),
+        holds: &[],
     };
     a.decide(&seen, forecast)
 }

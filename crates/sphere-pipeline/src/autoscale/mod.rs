@@ -8,8 +8,12 @@
 //! already read serve until they expire, then decisions are reactive; when the bus does not, decisions wait in a bounded
 //! queue and the oldest period is dropped and counted. Neither delays a sync by more than a stated time.
 
+mod apply;
 mod keeper;
+mod overseer;
 mod subject;
+
+pub use overseer::{Outcome, Overseer, Told};
 
 use crate::bus::{Bus, Message};
 use crate::clock::Clock;
@@ -19,13 +23,13 @@ use crate::retry;
 use crate::source::{Live, MetricSource};
 use crate::stage::StageError;
 use crate::store::{Put, Slot, Store};
-use crate::target::{Applied, ScaleTarget};
+use crate::target::{ScaleTarget, TargetError};
 use crate::wire;
 use crate::workload::Workloads;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use keeper::Keeper;
-use sphere_core::{Decision, Forecast, Mode, Timestamp, WorkloadId};
+use sphere_core::{Decision, Forecast, Timestamp, WorkloadId};
 use sphere_scaling::AutoscalerState;
 use sphere_scaling::hpa::{HpaConfig, Scale};
 use sphere_scaling::safety::{ChangeBudget, ChangeLimit};
@@ -35,7 +39,7 @@ use std::time::Duration;
 use subject::Subject;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Announcements that may wait, in batches.
 const ANNOUNCEMENTS: usize = 256;
@@ -89,6 +93,8 @@ pub struct AutoscaleStage {
     pub store: Arc<dyn Store>,
     /// Which workloads there are.
     pub workloads: watch::Receiver<Arc<Workloads>>,
+    /// Who looks after the objects behind the workloads; `None`: nobody.
+    pub overseer: Option<Arc<dyn Overseer>>,
     /// The time.
     pub clock: Clock,
     /// Settings.
@@ -177,7 +183,10 @@ impl Running {
     /// Makes a subject of every workload, with what it remembered; lets those go that are no longer ours.
     async fn follow_workloads(&mut self) {
         let workloads = self.stage.workloads.borrow_and_update().clone();
-        self.subjects.retain(|id, _| workloads.get(&id.to_string()).is_some());
+        let gone = |id: &WorkloadId| workloads.get(&id.to_string()).is_none();
+        let left: Vec<Subject> =
+            self.subjects.extract_if(|id, _| gone(id)).map(|(_, subject)| subject).collect();
+        self.let_go(left).await;
         let new: Vec<WorkloadId> = workloads
             .all()
             .iter()
@@ -213,6 +222,30 @@ impl Running {
         self.stage.metrics.workloads(Stage::Autoscale, self.subjects.len());
     }
 
+    /// Leaves the targets of workloads that are no longer ours as their owners wrote them.
+    async fn let_go(&self, subjects: Vec<Subject>) {
+        for subject in &subjects {
+            self.stage.metrics.forget(&subject.workload().id);
+        }
+        let raised = subjects.iter().filter(|subject| subject.has_floor());
+        let orders: Vec<apply::Order> =
+            raised.map(|subject| apply::Order::give_back(subject.shared_workload())).collect();
+        let ids: Vec<WorkloadId> =
+            subjects.iter().filter(|s| s.has_floor()).map(|s| s.workload().id.clone()).collect();
+        let outcomes = apply::carry_out(&self.stage, orders, self.patience()).await;
+        for (id, outcome) in ids.iter().zip(outcomes) {
+            match outcome.floor {
+                Some(Err(error)) => warn!(workload = %id, %error, "autoscale: giving the HPA's minimum back"),
+                _ => info!(workload = %id, "autoscale: the HPA's minimum was given back"),
+            }
+        }
+    }
+
+    /// Longest time a sync waits for the source and the target, each.
+    fn patience(&self) -> Duration {
+        self.stage.clock.real(self.stage.settings.sync).mul_f64(0.8)
+    }
+
     /// What the store has; absent where it has nothing or does not answer in time.
     async fn read(&self, slot: Slot, ids: &[WorkloadId]) -> Vec<Option<Bytes>> {
         if ids.is_empty() {
@@ -239,7 +272,7 @@ impl Running {
         let all = workloads.all();
         let ids: Vec<WorkloadId> = all.iter().map(|w| w.id.clone()).collect();
         let started = self.stage.clock.now();
-        let patience = self.stage.clock.real(self.stage.settings.sync).mul_f64(0.8);
+        let patience = self.patience();
         let source = Arc::clone(&self.stage.source);
         let live = async {
             let asked = source.live(all, started);
@@ -272,9 +305,12 @@ impl Running {
             }
         }
         for (id, (size, startups)) in sizes {
-            if let Some(subject) = self.subjects.get_mut(&id) {
-                subject.size(size, startups);
+            let Some(subject) = self.subjects.get_mut(&id) else { continue };
+            match size {
+                Ok(size) => subject.size(size),
+                Err(error) => subject.size_unknown(error),
             }
+            subject.started(startups);
         }
         let made = self.decide(&ids).await;
         self.keep(made, true);
@@ -282,22 +318,29 @@ impl Running {
     }
 
     /// Sizes and start-ups of all workloads, as the target tells them.
-    async fn sizes(&self, patience: Duration) -> Vec<(WorkloadId, (Option<Scale>, Vec<Duration>))> {
+    async fn sizes(&self, patience: Duration) -> Vec<(WorkloadId, Sizes)> {
         let workloads = self.stage.workloads.borrow().clone();
         let target = &self.stage.target;
         let metrics = &self.stage.metrics;
         stream::iter(workloads.all().iter().cloned())
             .map(|workload| async move {
                 let read = async {
-                    let scale = target.scale(&workload).await.unwrap_or_else(|error| {
-                        warn!(workload = %workload.id, %error, "autoscale: reading the size");
-                        metrics.error(Stage::Autoscale, "target", "read");
-                        None
+                    let scale = target.scale(&workload).await;
+                    let startups = target.startups(&workload).await.unwrap_or_else(|error| {
+                        debug!(workload = %workload.id, %error, "autoscale: start-ups");
+                        Vec::new()
                     });
-                    let startups = target.startups(&workload).await.unwrap_or_default();
                     (scale, startups)
                 };
-                let read = tokio::time::timeout(patience, read).await.unwrap_or_default();
+                let late = |_| {
+                    let detail = format!("no answer within {patience:?}");
+                    (Err(TargetError::Unavailable(detail)), Vec::new())
+                };
+                let read = tokio::time::timeout(patience, read).await.unwrap_or_else(late);
+                if let Err(error) = &read.0 {
+                    warn!(workload = %workload.id, %error, "autoscale: reading the size");
+                    metrics.error(Stage::Autoscale, "target", "read");
+                }
                 (workload.id.clone(), read)
             })
             .buffer_unordered(TARGET_CALLS)
@@ -324,20 +367,33 @@ impl Running {
 
     async fn decide(&mut self, ids: &[WorkloadId]) -> Vec<Made> {
         let started = std::time::Instant::now();
-        let mut made = Vec::with_capacity(ids.len());
         let valid = self.stage.settings.live_valid;
-        let mut waited = Duration::ZERO;
+        let (mut decisions, mut orders) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
         for id in ids {
             let now = self.stage.clock.now();
             let Some(subject) = self.subjects.get_mut(id) else { continue };
-            let mut decision = subject.decide(now, valid);
-            let applying = std::time::Instant::now();
-            let to = apply(&self.stage, &mut self.budget, subject, &mut decision).await;
-            waited += applying.elapsed();
-            subject.record(now, &decision, to);
+            let overseer = self.stage.overseer.as_ref();
+            let holds = overseer.map(|o| o.holds(subject.workload(), now)).unwrap_or_default();
+            let mut decision = subject.decide(now, valid, &holds);
+            orders.push(apply::plan(&self.stage, &mut self.budget, subject, &mut decision));
+            decisions.push((id, decision));
+        }
+        let asked: Vec<_> = orders.iter().map(apply::Order::asked).collect();
+        let calling = std::time::Instant::now();
+        let outcomes = apply::carry_out(&self.stage, orders, self.patience()).await;
+        let waited = calling.elapsed();
+        let mut made = Vec::with_capacity(ids.len());
+        for (((id, mut decision), asked), outcome) in decisions.into_iter().zip(asked).zip(outcomes) {
+            let Some(subject) = self.subjects.get_mut(id) else { continue };
+            let to =
+                apply::settle(&self.stage, &mut self.budget, subject, &mut decision, asked, &outcome);
+            subject.record(decision.at, &decision, to);
             self.stage.metrics.decision(id, &decision);
             if let Some(issued_at) = subject.newly_used() {
-                self.stage.metrics.delay(Stage::Autoscale, now.since(issued_at));
+                self.stage.metrics.delay(Stage::Autoscale, decision.at.since(issued_at));
+            }
+            if let Some(overseer) = &self.stage.overseer {
+                overseer.decided(&subject.told(&decision, &outcome, to));
             }
             made.push(Made { changed: decision.applied, decision });
         }
@@ -386,76 +442,15 @@ impl Running {
     }
 }
 
-/// Carries a decision out as far as the budget and the target allow; returns the size it leads to.
-async fn apply(
-    stage: &AutoscaleStage,
-    budget: &mut ChangeBudget,
-    subject: &mut Subject,
-    decision: &mut Decision,
-) -> u32 {
-    apply_floor(stage, subject, decision).await;
-    let (now, from) = (decision.at, decision.current);
-    if !decision.applied || decision.mode < Mode::ScaleOut {
-        return from;
-    }
-    let mut to = decision.desired;
-    if let Some(limit) = &stage.settings.change_limit {
-        let granted = budget.grant(now, limit, from, to);
-        decision.reasons.extend(granted.reason);
-        to = granted.replicas;
-    }
-    if to == from {
-        decision.applied = false;
-        return from;
-    }
-    match stage.target.set_replicas(subject.workload(), from, to).await {
-        Ok(Applied::Done) => {
-            if let Some(limit) = &stage.settings.change_limit {
-                budget.spend(now, limit, from, to);
-            }
-            let why: Vec<&str> = decision.reasons.iter().map(sphere_core::Reason::name).collect();
-            info!(workload = %subject.workload().id, from, to, reasons = %why.join(","), "autoscale: scaled");
-            to
-        }
-        Ok(Applied::Moved { replicas }) => {
-            warn!(workload = %subject.workload().id, from, replicas, "autoscale: somebody else changed the size");
-            stage.metrics.error(Stage::Autoscale, "target", "moved");
-            decision.applied = false;
-            replicas
-        }
-        Ok(Applied::Untouched) => {
-            decision.applied = false;
-            from
-        }
-        Err(error) => {
-            warn!(workload = %subject.workload().id, from, to, %error, "autoscale: scaling");
-            stage.metrics.error(Stage::Autoscale, "target", "write");
-            decision.applied = false;
-            from
-        }
-    }
-}
-
-/// In mode `Floor` sets the HPA's minimum; out of it gives the field back.
-async fn apply_floor(stage: &AutoscaleStage, subject: &mut Subject, decision: &mut Decision) {
-    let Some(wanted) = subject.floor_to_set(decision) else { return };
-    match stage.target.set_floor(subject.workload(), wanted).await {
-        Ok(Applied::Done) => subject.floor_set(wanted),
-        Ok(Applied::Untouched | Applied::Moved { .. }) => decision.applied = false,
-        Err(error) => {
-            warn!(workload = %subject.workload().id, ?wanted, %error, "autoscale: setting the HPA's minimum");
-            stage.metrics.error(Stage::Autoscale, "target", "floor");
-            decision.applied = false;
-        }
-    }
-}
-
 /// A forecast as the store has it, if it can be read.
 fn read_forecast(bytes: &[u8]) -> Option<Forecast> {
     wire::from_json::<Forecast>(bytes)
         .inspect_err(|why| warn!(%why, "autoscale: a forecast in the store"))
         .ok()
 }
+
+/// What the target tells of one workload: its size, and how long pods took that became ready.
+type Sizes = (Result<Option<Scale>, TargetError>, Vec<Duration>);
 
 /// What was seen of a workload, and when.
 type Seen = (Timestamp, Live);

@@ -1,9 +1,10 @@
 //! What does the autoscaler know of one workload between two decisions?
 
-use super::{AutoscaleSettings, Seen, read_forecast};
+use super::{AutoscaleSettings, Outcome, Seen, Told, read_forecast};
 use crate::source::{Live, SourceError};
+use crate::target::TargetError;
 use crate::workload::Workload;
-use sphere_core::{Decision, Forecast, Mode, Timestamp};
+use sphere_core::{Decision, Forecast, Mode, Reason, Timestamp};
 use sphere_scaling::hpa::{Reading, Scale, Selector, Snapshot};
 use sphere_scaling::{Autoscaler, AutoscalerState, Observation};
 use std::sync::Arc;
@@ -14,7 +15,9 @@ pub(super) struct Subject {
     workload: Arc<Workload>,
     autoscaler: Autoscaler,
     seen: Option<Seen>,
+    live_error: Option<SourceError>,
     scale: Option<Scale>,
+    size_error: Option<TargetError>,
     /// Size last known, from wherever.
     current: Option<u32>,
     forecast: Option<Forecast>,
@@ -42,7 +45,9 @@ impl Subject {
             autoscaler: autoscaler.for_workload(workload.id.clone()),
             workload,
             seen: None,
+            live_error: None,
             scale: None,
+            size_error: None,
             current: None,
             forecast: None,
             used: None,
@@ -55,6 +60,15 @@ impl Subject {
 
     pub fn workload(&self) -> &Workload {
         &self.workload
+    }
+
+    pub fn shared_workload(&self) -> Arc<Workload> {
+        Arc::clone(&self.workload)
+    }
+
+    /// Is the HPA's minimum ours now?
+    pub fn has_floor(&self) -> bool {
+        self.floor.is_some()
     }
 
     pub fn state(&self) -> AutoscalerState {
@@ -78,11 +92,13 @@ impl Subject {
             self.current = Some(replicas);
         }
         self.seen = Some((at, live));
+        self.live_error = None;
     }
 
     /// They did not.
-    pub fn miss(&mut self, _error: SourceError) {
+    pub fn miss(&mut self, error: SourceError) {
         self.seen = None;
+        self.live_error = Some(error);
     }
 
     /// Are there live metrics that may still be used?
@@ -91,11 +107,22 @@ impl Subject {
     }
 
     /// What the target says.
-    pub fn size(&mut self, scale: Option<Scale>, startups: Vec<Duration>) {
+    pub fn size(&mut self, scale: Option<Scale>) {
         self.scale = scale;
+        self.size_error = None;
         if let Some(scale) = scale {
             self.current = Some(scale.spec_replicas.max(0).unsigned_abs());
         }
+    }
+
+    /// The target could not be asked.
+    pub fn size_unknown(&mut self, error: TargetError) {
+        self.scale = None;
+        self.size_error = Some(error);
+    }
+
+    /// Pods became ready; this is how long they took.
+    pub fn started(&mut self, startups: Vec<Duration>) {
         for took in startups {
             self.autoscaler.pod_started(took);
         }
@@ -113,11 +140,15 @@ impl Subject {
     }
 
     /// Decides on what is known now. Metrics older than `valid` are missing.
-    pub fn decide(&mut self, now: Timestamp, valid: Duration) -> Decision {
+    pub fn decide(&mut self, now: Timestamp, valid: Duration, holds: &[Reason]) -> Decision {
         let live = self.seen.as_ref().filter(|(at, _)| now.since(*at) <= valid).map(|(_, live)| live);
         let replicas = live.and_then(|live| live.sample.replicas);
         let scale = self.scale.or_else(|| {
-            // A target that does not know sizes: what the metric source reports counts.
+            // A target that does not know sizes: what the metric source reports counts. One that could not be asked
+            // is another matter: then nothing is known of the size, and nothing is done.
+            if self.size_error.is_some() {
+                return None;
+            }
             let replicas = i32::try_from(replicas?).ok()?;
             Some(Scale { spec_replicas: replicas, status_replicas: replicas })
         });
@@ -142,6 +173,7 @@ impl Subject {
             censored: live.is_some_and(|live| live.sample.censored),
             violated_share: live.and_then(|live| live.violated_share),
             conflict_with: None,
+            holds,
         };
         let decision = self.autoscaler.decide(&seen, self.forecast.as_ref());
         if let Some(forecast) = &self.forecast
@@ -176,14 +208,35 @@ impl Subject {
 
     /// The HPA's minimum to write now, if it is to change: a value, or `None` to give the field back.
     pub fn floor_to_set(&self, decision: &Decision) -> Option<Option<u32>> {
-        let wanted = self.autoscaler.floor(decision);
-        let wanted = if decision.mode == Mode::Floor { wanted } else { None };
+        // Nobody who speaks for more than the owner wrote: the field is the owner's.
+        let speaks = decision.predictive.is_some()
+            || decision.reasons.iter().any(|reason| matches!(reason, Reason::Fallback { .. }));
+        let ours = decision.mode == Mode::Floor && speaks;
+        let wanted = if ours { self.autoscaler.floor(decision) } else { None };
         (wanted != self.floor).then_some(wanted)
     }
 
     /// It was written.
     pub fn floor_set(&mut self, floor: Option<u32>) {
         self.floor = floor;
+    }
+
+    /// All that is known after a decision.
+    pub fn told<'a>(&'a self, decision: &'a Decision, outcome: &'a Outcome, to: u32) -> Told<'a> {
+        let live = self.seen.as_ref().map(|(_, live)| live);
+        Told {
+            workload: &self.workload,
+            decision,
+            outcome,
+            to,
+            floor: self.floor,
+            ready: live.and_then(|live| live.sample.ready),
+            demand: live.and_then(|live| live.sample.demand),
+            forecast: self.forecast.as_ref(),
+            autoscaler: &self.autoscaler,
+            size_error: self.size_error.as_ref(),
+            live_error: self.live_error.as_ref(),
+        }
     }
 
     /// The lead time, if it has changed since it was told.

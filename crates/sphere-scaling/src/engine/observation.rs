@@ -2,7 +2,7 @@
 
 use super::{count, finite, positive};
 use crate::hpa::Snapshot;
-use sphere_core::Timestamp;
+use sphere_core::{Reason, Timestamp};
 
 /// What scaling needs to know about a workload at one instant.
 ///
@@ -32,6 +32,8 @@ pub struct Observation<'a> {
     pub violated_share: Option<f64>,
     /// Another writer of the target, if one was found.
     pub conflict_with: Option<&'a str>,
+    /// What else keeps us from acting on it. Empty: nothing.
+    pub holds: &'a [Reason],
 }
 
 impl Observation<'_> {

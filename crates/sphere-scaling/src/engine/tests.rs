@@ -93,6 +93,7 @@ fn decide(autoscaler: &mut Autoscaler, seen: Seen, forecast: Option<&Forecast>) 
             censored: seen.censored,
             violated_share: seen.violated,
             conflict_with: seen.conflict.then_some("HorizontalPodAutoscaler/web"),
+            holds: &[],
         },
         forecast,
     );
@@ -446,6 +447,7 @@ fn the_scale_read_counts_where_the_caller_disagrees_with_it() {
         censored: false,
         violated_share: None,
         conflict_with: None,
+        holds: &[],
     };
     let d = a.decide(&seen, Some(&forecast(0, 60.0)));
     assert_eq!((d.current, d.desired, d.applied), (0, 0, false));

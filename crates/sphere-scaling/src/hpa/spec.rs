@@ -58,7 +58,7 @@ fn metrics_or_default<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<MetricS
     Ok(if metrics.is_empty() { default_metrics() } else { metrics })
 }
 
-/// One metric to follow.
+/// One metric to follow, in autoscaling/v2 shape: `type` names the block that is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum MetricSpec {
@@ -138,9 +138,9 @@ impl MetricSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResourceMetric {
-    /// `cpu`, `memory`, …
+    /// Name of the resource: `cpu`, `memory`, …
     pub name: String,
-    /// Utilization or AverageValue.
+    /// What it should be: Utilization or AverageValue.
     pub target: MetricTarget,
 }
 
@@ -162,7 +162,7 @@ pub struct ContainerResourceMetric {
 pub struct PodsMetric {
     /// Which metric.
     pub metric: MetricIdentifier,
-    /// AverageValue.
+    /// What it should be per pod: AverageValue.
     pub target: MetricTarget,
 }
 
@@ -174,7 +174,7 @@ pub struct ObjectMetric {
     pub described_object: ObjectReference,
     /// Which metric.
     pub metric: MetricIdentifier,
-    /// Value or AverageValue.
+    /// What it should be: Value (in total) or AverageValue (per pod).
     pub target: MetricTarget,
 }
 
@@ -184,7 +184,7 @@ pub struct ObjectMetric {
 pub struct ExternalMetric {
     /// Which metric.
     pub metric: MetricIdentifier,
-    /// Value or AverageValue.
+    /// What it should be: Value (in total) or AverageValue (per pod).
     pub target: MetricTarget,
 }
 
@@ -192,14 +192,14 @@ pub struct ExternalMetric {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetricIdentifier {
-    /// Its name.
+    /// Name of the metric.
     pub name: String,
-    /// Series wanted; all when absent.
+    /// Which of its series are wanted; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
 
-/// A label selector.
+/// A choice of objects or series by their labels; all conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
@@ -241,12 +241,12 @@ pub enum LabelOperator {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectReference {
-    /// Group and version.
+    /// Group and version of the object, e.g. `networking.k8s.io/v1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
-    /// Kind.
+    /// Kind of the object, e.g. `Ingress`.
     pub kind: String,
-    /// Name.
+    /// Name of the object.
     pub name: String,
 }
 
@@ -254,13 +254,13 @@ pub struct ObjectReference {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetricTarget {
-    /// The form declared.
+    /// Which of the other fields is set.
     #[serde(rename = "type")]
     pub kind: TargetType,
-    /// Total value.
+    /// Value in total, a quantity such as `10k`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Quantity>,
-    /// Value per pod.
+    /// Value per pod, a quantity such as `500m` or `200Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_value: Option<Quantity>,
     /// Usage as whole percent of requests; may exceed 100.
@@ -307,28 +307,30 @@ pub enum TargetType {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Behavior {
-    /// Raising; absent fields take their default.
+    /// Rules for raising the size; absent fields take their default: no window, and the larger of 4 pods and 100
+    /// percent per 15 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_up: Option<Rules>,
-    /// Lowering; absent fields take their default.
+    /// Rules for lowering the size; absent fields take their default: a window of five minutes and no other limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down: Option<Rules>,
 }
 
-/// Rules of one direction as written; see [`super::ScalingRules`] for the rules in force.
+/// Rules of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rules {
-    /// Seconds looked back; 0 up and the cluster's down-scale window down when absent.
+    /// Stabilisation window: how many seconds of recommendations are looked back at, 0 to 3600; when absent 0 up, and
+    /// the cluster's down-scale window (300) down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stabilization_window_seconds: Option<u32>,
     /// Which of several policies counts; `Max` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select_policy: Option<SelectPolicy>,
-    /// Replaces the default list whole.
+    /// Limits on the speed of change; a list given replaces the default list whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<Vec<Policy>>,
-    /// Relative deviation that causes no action, e.g. `0.05`; the cluster's when absent.
+    /// Relative deviation from the target that causes no action, e.g. `"0.05"`; the cluster's (0.1) when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Fraction>,
 }
@@ -354,11 +356,11 @@ pub struct Policy {
     pub kind: PolicyType,
     /// Pods or percent of the size at the start of the period.
     pub value: i32,
-    /// Length of the period, seconds.
+    /// Length of the period, 1 to 1800 seconds.
     pub period_seconds: u32,
 }
 
-/// Unit of a [`Policy`].
+/// Unit of a policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PolicyType {
     /// A number of pods.

@@ -60,6 +60,13 @@ impl ChangeBudget {
             self.spent.push_back((now, from.abs_diff(to)));
         }
     }
+
+    /// Gives back what was [spent](Self::spend) at `now` on a change that did not happen.
+    pub fn refund(&mut self, now: Timestamp, from: u32, to: u32) {
+        if let Some(index) = self.spent.iter().rposition(|spent| *spent == (now, from.abs_diff(to))) {
+            self.spent.remove(index);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +100,16 @@ mod tests {
         budget.spend(at(0), &LIMIT, 4, 4);
         budget.grant(at(0), &LIMIT, 0, 10);
         assert_eq!(budget, ChangeBudget::default());
+    }
+
+    #[test]
+    fn a_change_that_did_not_happen_is_given_back_once() {
+        let mut budget = ChangeBudget::default();
+        budget.spend(at(0), &LIMIT, 3, 7);
+        budget.spend(at(1), &LIMIT, 5, 9);
+        budget.refund(at(1), 5, 9);
+        budget.refund(at(1), 5, 9);
+        assert_eq!(budget.remaining(at(1), &LIMIT), 6);
     }
 
     proptest! {

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use sphere_core::{Reason, Timestamp};
 use std::time::Duration;
 
-/// How long to hold, and what comes then.
+/// How long to hold the size while metrics are missing, and what comes then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HoldPolicy {
-    /// Metrics must be missing for this long before the fallback applies, seconds.
-    ///
-    /// Three minutes: a rollout of the metrics pipeline passes unnoticed, a dead one does not.
+    /// How long metrics must be missing before the fallback applies, seconds. Three minutes: a rollout of the metrics
+    /// pipeline passes unnoticed, a dead one does not.
+    #[serde(rename = "afterSeconds", alias = "fallback_after_s")]
     pub fallback_after_s: u32,
-    /// Fewest replicas to run blind with; without it the size is held for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Fewest replicas to run blind with, within minReplicas and maxReplicas; without it the size is held for ever.
+    #[serde(rename = "replicas", alias = "fallback_replicas", skip_serializing_if = "Option::is_none")]
     pub fallback_replicas: Option<u32>,
 }
 

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use sphere_core::{Mode, Reason, StepForecast};
 
 /// What stands in the way of acting at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Obstacles<'a> {
-    /// Paused by the owner or by the kill switch.
+    /// Paused by the owner.
     pub paused: bool,
     /// Another writer of the target, if one was found.
     pub conflict_with: Option<&'a str>,
+    /// Whatever else whoever looks after the target found: kill switch, dry run, an unsuitable target.
+    pub holds: &'a [Reason],
 }
 
 /// What is in force.
@@ -47,6 +49,10 @@ pub fn effective_mode(
     }
     if let Some(owner) = obstacles.conflict_with {
         reasons.push(Reason::Conflict { owner: owner.into() });
+        mode = Mode::Observe;
+    }
+    if !obstacles.holds.is_empty() {
+        reasons.extend(obstacles.holds.iter().cloned());
         mode = Mode::Observe;
     }
     if mode == Mode::Observe {
@@ -90,14 +96,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_or_another_writer_stops_everything_and_is_named() {
+    fn a_pause_another_writer_or_a_hold_stops_everything_and_is_named() {
         let step = step();
+        let switch = [Reason::KillSwitch { by: "ConfigMap sphere/sphere-kill-switch".into() }];
         for (obstacles, reason) in [
             (Obstacles { paused: true, ..Obstacles::default() }, Reason::Paused),
             (
                 Obstacles { conflict_with: Some("HPA/front-end"), ..Obstacles::default() },
                 Reason::Conflict { owner: "HPA/front-end".into() },
             ),
+            (Obstacles { holds: &switch, ..Obstacles::default() }, switch[0].clone()),
         ] {
             for requested in ALL {
                 let effective = effective_mode(requested, Ok(&step), obstacles);

@@ -150,6 +150,7 @@ impl Policy for SpherePolicy {
                 censored: false,
                 violated_share: view.last_requests_rps.map(|_| view.last_violated_share),
                 conflict_with: None,
+                holds: &[],
             };
             let decision = autoscaler.decide(&seen, forecast.as_ref());
             autoscaler.record(now, decision.current, decision.desired);

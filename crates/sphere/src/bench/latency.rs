@@ -55,6 +55,7 @@ pub(super) async fn measure(
         bus: Arc::clone(&parts.bus),
         store: Arc::clone(&parts.store),
         workloads: specs.fixed(),
+        overseer: None,
         clock: clock.clone(),
         // One sync at the start; every later decision is on an announced forecast.
         settings: AutoscaleSettings { sync: forever, live_valid: forever, ..AutoscaleSettings::default() },

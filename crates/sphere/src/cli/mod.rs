@@ -6,6 +6,7 @@ mod decide;
 mod demo;
 mod evaluate;
 mod inspect;
+mod operator;
 mod service;
 mod simulate;
 
@@ -40,6 +41,7 @@ enum Command {
     Forecast(service::ForecastArgs),
     Cache(service::CacheArgs),
     Autoscale(service::AutoscaleArgs),
+    Operator(operator::OperatorArgs),
     Cluster(cluster::ClusterArgs),
     Topics(cluster::TopicsArgs),
     Verify(inspect::VerifyArgs),
@@ -100,6 +102,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Forecast(args) => service::forecast(&args),
         Command::Cache(args) => service::cache(&args),
         Command::Autoscale(args) => service::autoscale(&args),
+        Command::Operator(args) => operator::run(&args),
         Command::Cluster(args) => cluster::cluster(&args),
         Command::Topics(args) => cluster::topics(&args),
         Command::Verify(args) => inspect::verify(&args),

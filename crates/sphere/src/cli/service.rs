@@ -3,7 +3,7 @@
 use super::{CliError, Output, colour, print, print_json};
 use clap::Args;
 use serde_json::json;
-use sphere::config::{self, BusConfig, Loaded, LogFormat, SourceConfig, Span, StoreConfig, TargetConfig};
+use sphere::config::{self, BusConfig, Loaded, LogFormat, SourceConfig, Span, StoreConfig, TargetConfig, Use};
 use sphere::service::parts::{self, Parts, PartsError};
 use sphere::service::summary::Summary;
 use sphere::service::supervise::{self, Plan};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// All stages, in the order of the flow.
-const ALL: [Stage; 4] = [Stage::Collect, Stage::Forecast, Stage::Cache, Stage::Autoscale];
+pub const ALL: [Stage; 4] = [Stage::Collect, Stage::Forecast, Stage::Cache, Stage::Autoscale];
 
 /// What all commands that need a configuration share.
 #[derive(Clone, Debug, Args)]
@@ -42,16 +42,16 @@ pub struct ServiceArgs {
     pub config: ConfigArgs,
     /// Address of /metrics, /healthz and /readyz [default: as in the file, 127.0.0.1:9464]
     #[arg(long, value_name = "ADDRESS", env = "SPHERE_LISTEN")]
-    listen: Option<SocketAddr>,
+    pub listen: Option<SocketAddr>,
     /// Stop after this time on the pipeline's clock (an accelerated one runs faster)
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
-    limit: Option<Duration>,
+    pub limit: Option<Duration>,
     /// Read the configuration, say what would run, and stop
     #[arg(long)]
-    check: bool,
+    pub check: bool,
     /// How the summary at the end is printed
     #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    pub output: Output,
 }
 
 /// Run the whole pipeline in one process: measure, forecast, decide, scale.
@@ -162,9 +162,18 @@ pub fn autoscale(args: &AutoscaleArgs) -> Result<(), CliError> {
 impl ConfigArgs {
     /// The file, or the built-in configuration, with what flags and environment say instead.
     pub fn load(&self) -> Result<Loaded, CliError> {
+        self.load_for(Use::Pipeline)
+    }
+
+    /// The same for a purpose; the operator needs no file.
+    pub fn load_for(&self, purpose: Use) -> Result<Loaded, CliError> {
+        let built_in = match purpose {
+            Use::Pipeline => config::built_in(),
+            Use::Operator => "",
+        };
         let loaded = match &self.config {
-            Some(path) => config::load(path),
-            None => config::load_text("(built in)", config::built_in(), Path::new("")),
+            Some(path) => config::load_for(path, purpose),
+            None => config::load_text_for("(built in)", built_in, Path::new(""), purpose),
         };
         let mut loaded = loaded.map_err(CliError::Input)?;
         let log = &mut loaded.config.log;
@@ -280,7 +289,7 @@ fn service(args: &ServiceArgs, stages: &[Stage], shard: Shard, table: bool) -> R
     ended.map_err(|error| CliError::Failed(error.into()))
 }
 
-fn report(parts: &Parts, ran: Duration, passed: Duration, output: Output) -> Result<(), CliError> {
+pub fn report(parts: &Parts, ran: Duration, passed: Duration, output: Output) -> Result<(), CliError> {
     let scores = parts.cluster.as_ref().map(|cluster| cluster.scores()).unwrap_or_default();
     let summary = Summary::of(&parts.metrics, ran, passed, scores);
     match output {
@@ -290,7 +299,7 @@ fn report(parts: &Parts, ran: Duration, passed: Duration, output: Output) -> Res
 }
 
 /// Says what would run.
-fn check(loaded: &Loaded, plan: &Plan, output: Output) -> Result<(), CliError> {
+pub fn check(loaded: &Loaded, plan: &Plan, output: Output) -> Result<(), CliError> {
     let config = &loaded.config;
     let stages: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
     let workloads = loaded.workloads.all();
@@ -326,6 +335,7 @@ fn check(loaded: &Loaded, plan: &Plan, output: Output) -> Result<(), CliError> {
     let source = match &config.source {
         SourceConfig::SimulatedCluster => simulated(),
         SourceConfig::Prometheus(prometheus) => format!("prometheus, {}", prometheus.url),
+        SourceConfig::Kubernetes => "the cluster's metrics APIs".into(),
     };
     let target = match &config.target {
         TargetConfig::None => "none: decisions are published only".into(),

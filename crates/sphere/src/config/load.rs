@@ -1,6 +1,6 @@
 //! How does a file become a configuration?
 
-use super::model::Config;
+use super::model::{ClockConfig, Config, SourceConfig, TargetConfig};
 use super::read::{Problem, Reader, render};
 use super::tree::{Content, Node, Place};
 use serde_saphyr::options;
@@ -21,10 +21,25 @@ pub struct Loaded {
     pub workloads: Workloads,
 }
 
+/// What a configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Stages whose workloads are listed.
+    Pipeline,
+    /// The operator, whose workloads are objects in the cluster. Absent keys mean: `source: kubernetes`, `store: memory`.
+    Operator,
+}
+
 /// Reads a file; the error is all that is wrong with it, as people read it.
 pub fn load(path: &Path) -> Result<Loaded, String> {
+    load_for(path, Use::Pipeline)
+}
+
+/// Reads a file for a purpose.
+pub fn load_for(path: &Path, purpose: Use) -> Result<Loaded, String> {
     let text = read_text(path)?;
-    load_text(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    load_text_for(&path.display().to_string(), &text, folder, purpose)
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
@@ -63,11 +78,59 @@ fn parse(name: &str, text: &str) -> Result<Node, String> {
 
 /// Reads the text of a file called `name`; other files it names are looked for in `folder`.
 pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Loaded, String> {
+    load_text_for(name, text, folder, Use::Pipeline)
+}
+
+/// Sets what an absent key means to the operator.
+fn operator_defaults(root: &mut Node) {
+    for (key, value) in [("source", "kubernetes"), ("store", "memory")] {
+        if root.get(key).is_none()
+            && let Content::Map(entries) = &mut root.content
+        {
+            let place = Place::default();
+            let node = Node { place, left_out: false, content: Content::Scalar(value.into()) };
+            entries.push((key.into(), place, node));
+        }
+    }
+}
+
+/// What can not be in a configuration for this purpose.
+fn misplaced(purpose: Use, config: &Config, root: &Node, reader: &mut Reader<'_>) {
+    match purpose {
+        Use::Pipeline if config.source == SourceConfig::Kubernetes => {
+            reader.meaning(root, "", "source", "kubernetes is for `sphere operator`; prometheus or simulatedCluster expected");
+        }
+        Use::Pipeline => {}
+        Use::Operator => {
+            if config.source == SourceConfig::SimulatedCluster {
+                reader.meaning(root, "", "source", "simulatedCluster given; `sphere operator` takes kubernetes or prometheus");
+            }
+            if config.target != TargetConfig::None {
+                reader.meaning(root, "", "target", "`sphere operator` scales the objects of the cluster; leave this out");
+            }
+            if config.clock != ClockConfig::default() {
+                reader.meaning(root, "", "clock", "`sphere operator` lives in real time; leave this out");
+            }
+            for key in ["workloads", "workloadDefaults", "workloadsFile"] {
+                if root.get(key).is_some() {
+                    reader.meaning(root, "", key, "`sphere operator` has its workloads from PredictiveAutoscaler objects; leave this out");
+                }
+            }
+        }
+    }
+}
+
+/// Reads the text of a file for a purpose.
+pub fn load_text_for(name: &str, text: &str, folder: &Path, purpose: Use) -> Result<Loaded, String> {
     let mut root = parse(name, text)?;
     if let Content::Scalar(serde_json::Value::Null) = root.content {
         root.content = Content::Map(Vec::new());
     }
     let mut reader = Reader::new(name);
+    if purpose == Use::Operator {
+        operator_defaults(&mut root);
+    }
+    let whole = root.clone();
     let list = root.take("workloads");
     let defaults = root.take("workloadDefaults");
     let list_file = root.take("workloadsFile");
@@ -76,6 +139,7 @@ pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Loaded, String
     for (key, problem) in config.problems() {
         reader.meaning(&root, "", &key, problem);
     }
+    misplaced(purpose, &config, &whole, &mut reader);
     let mut texts = HashMap::from([(name.to_owned(), text.to_owned())]);
     let mut problems = std::mem::take(&mut reader.problems);
     let mut specs: Vec<WorkloadSpec> = Vec::new();
@@ -103,7 +167,8 @@ pub fn load_text(name: &str, text: &str, folder: &Path) -> Result<Loaded, String
     if let Some(cluster) = simulated {
         problems.extend(simulated_specs(name, cluster, defaults.as_ref(), &config, &mut specs));
     }
-    let none = specs.is_empty() && problems.is_empty() && reader.problems.is_empty();
+    let none = purpose == Use::Pipeline
+        && specs.is_empty() && problems.is_empty() && reader.problems.is_empty();
     if none {
         let place = list.as_ref().map_or(Place::default(), |node| node.place);
         reader.problem(

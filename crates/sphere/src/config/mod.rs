@@ -7,16 +7,18 @@
 mod default;
 mod load;
 mod model;
+mod operator;
 mod read;
 mod span;
 mod tree;
 
 pub use default::built_in;
-pub use load::{Loaded, load, load_text};
+pub use load::{Loaded, Use, load, load_for, load_text, load_text_for};
 pub use model::{
     AutoscaleConfig, BusConfig, CacheConfig, ClockConfig, CollectConfig, Config, ConfigFile, FileStoreConfig,
     ForecastConfig, LogConfig, LogFormat, RemoteClusterConfig, SourceConfig, StoreConfig, TargetConfig,
 };
+pub use operator::{LeaseConfig, OperatorConfig};
 pub use read::{Problem, render};
 pub use span::Span;
 pub use tree::Place;

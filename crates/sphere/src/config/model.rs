@@ -5,7 +5,9 @@
 use super::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use super::operator::OperatorConfig;
 use sphere_kafka::KafkaConfig;
+use sphere_kubernetes::config::KubernetesConfig;
 use sphere_pipeline::autoscale::AutoscaleSettings;
 use sphere_pipeline::cache::CacheSettings;
 use sphere_pipeline::collect::CollectSettings;
@@ -80,6 +82,9 @@ pub enum SourceConfig {
     SimulatedCluster,
     /// Prometheus, or what speaks its HTTP API.
     Prometheus(Box<PrometheusConfig>),
+    /// The metrics APIs of the Kubernetes cluster, for `sphere operator`. There it is the default, and with `prometheus` it
+    /// still answers for all that Prometheus is not asked about.
+    Kubernetes,
 }
 
 /// A simulated cluster in another process (`sphere cluster`).
@@ -269,6 +274,10 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The autoscale stage.
     pub autoscale: AutoscaleConfig,
+    /// The Kubernetes API, for `sphere operator`.
+    pub kubernetes: KubernetesConfig,
+    /// `sphere operator`.
+    pub operator: OperatorConfig,
     /// Address of /metrics, /healthz and /readyz.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
@@ -293,6 +302,8 @@ impl Default for Config {
             forecast: ForecastConfig::default(),
             cache: CacheConfig::default(),
             autoscale: AutoscaleConfig::default(),
+            kubernetes: KubernetesConfig::default(),
+            operator: OperatorConfig::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
             metrics_token_file: None,
             log: LogConfig::default(),
@@ -444,6 +455,12 @@ impl Config {
                 .problems()
                 .into_iter()
                 .for_each(|p| problem(&format!("source.prometheus.{}", p.key), p.problem));
+        }
+        for found in self.kubernetes.problems() {
+            problem(&format!("kubernetes.{}", found.key), found.problem);
+        }
+        for (key, text) in self.operator.problems() {
+            problem(&format!("operator.{key}"), text);
         }
         if let Some(cluster) = &self.simulated_cluster {
             cluster

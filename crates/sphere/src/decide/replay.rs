@@ -71,6 +71,7 @@ pub(super) fn replay(input: &DecideInput) -> Replayed {
             censored: seen.censored,
             violated_share: seen.violated_share,
             conflict_with: seen.conflict_with.as_deref(),
+            holds: &[],
         },
         forecast.as_ref(),
     );

@@ -85,7 +85,8 @@ async fn metrics(State(status): State<Status>, headers: HeaderMap) -> Response {
         return (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response();
     }
     let ours = status.0.parts.metrics.text();
-    let page = format!("{}{}", ours.trim_end_matches("# EOF\n"), process::text());
+    let operator = status.0.parts.counters.as_ref().map(|counters| counters.text()).unwrap_or_default();
+    let page = format!("{}{operator}{}", ours.trim_end_matches("# EOF\n"), process::text());
     ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response()
 }
 

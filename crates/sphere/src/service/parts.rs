@@ -3,6 +3,7 @@
 use crate::config::{BusConfig, ClockConfig, Config, Loaded, SourceConfig, StoreConfig, TargetConfig};
 use sphere_core::Timestamp;
 use sphere_kafka::KafkaBus;
+use sphere_kubernetes::operator::{Counters, Operator};
 use sphere_pipeline::embedded::{FileStore, MemoryBus, MemoryBusConfig, MemoryStore};
 use sphere_pipeline::metrics::Metrics;
 use sphere_pipeline::workload::Workloads;
@@ -32,6 +33,10 @@ pub struct Parts {
     pub clock: Clock,
     /// The workloads.
     pub workloads: watch::Receiver<Arc<Workloads>>,
+    /// Who looks after the objects behind the workloads; `None`: they are from a list.
+    pub operator: Option<Operator>,
+    /// What the operator counts.
+    pub counters: Option<Arc<Counters>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -118,6 +123,8 @@ pub async fn build(loaded: &Loaded, together: bool) -> Result<Parts, PartsError>
             let source = Prometheus::new(prometheus.as_ref().clone());
             Some(Arc::new(source.map_err(|error| PartsError::Source(error.to_string()))?))
         }
+        // Refused when the configuration was read.
+        SourceConfig::Kubernetes => None,
     };
     let target: Arc<dyn ScaleTarget> = match (&config.target, &cluster) {
         (TargetConfig::SimulatedCluster, Some(cluster)) => Arc::new(cluster.clone()),
@@ -135,6 +142,8 @@ pub async fn build(loaded: &Loaded, together: bool) -> Result<Parts, PartsError>
         cluster,
         clock,
         workloads: loaded.workloads.clone().fixed(),
+        operator: None,
+        counters: None,
         metrics: Arc::new(Metrics::new()),
     })
 }

@@ -6,6 +6,7 @@
 use super::http;
 use super::parts::Parts;
 use crate::config::Config;
+use sphere_kubernetes::operator::Operator;
 use sphere_pipeline::BusError;
 use sphere_pipeline::autoscale::AutoscaleStage;
 use sphere_pipeline::cache::CacheStage;
@@ -142,8 +143,25 @@ fn start(parts: &Parts, config: &Config, plan: &Plan, stage: Stage) -> Result<St
         Stage::Autoscale => {
             let (source, target) = (source()?, parts.target.clone());
             let settings = config.autoscale_settings();
-            let stage = AutoscaleStage { source, target, bus, store, workloads, clock, settings, metrics };
-            Box::new(move |stop| Box::pin(stage.run(stop)))
+            let overseer = parts.operator.as_ref().map(Operator::overseer);
+            let stage = move || AutoscaleStage {
+                source: source.clone(),
+                target: target.clone(),
+                bus: bus.clone(),
+                store: store.clone(),
+                workloads: workloads.clone(),
+                overseer: overseer.clone(),
+                clock: clock.clone(),
+                settings: settings.clone(),
+                metrics: metrics.clone(),
+            };
+            match parts.operator.clone() {
+                // It is started anew for every time this process leads.
+                Some(operator) => {
+                    Box::new(move |stop| Box::pin(async move { operator.run(stage, stop).await }))
+                }
+                None => Box::new(move |stop| Box::pin(stage().run(stop))),
+            }
         }
     })
 }
