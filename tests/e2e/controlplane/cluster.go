@@ -34,6 +34,7 @@ var clusterComponents = []string{"kube-controller-manager", "kube-scheduler", "k
 
 type cluster struct {
 	settings  settings
+	binary    string
 	pki       *pki.Folder
 	processes *supervise.Supervisor
 	etcd      string // client URL
@@ -44,12 +45,12 @@ type cluster struct {
 	surgery sync.Mutex
 }
 
-func newCluster(settings settings, processes *supervise.Supervisor) (*cluster, error) {
+func newCluster(binary string, settings settings, processes *supervise.Supervisor) (*cluster, error) {
 	folder, err := pki.New(filepath.Join(settings.data, "pki"))
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{settings: settings, pki: folder, processes: processes}, nil
+	return &cluster{settings: settings, binary: binary, pki: folder, processes: processes}, nil
 }
 
 func (c *cluster) start(ctx context.Context, say func(string, ...any)) error {
@@ -292,6 +293,19 @@ func (c *cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name 
 		return nil, err
 	}
 	return c.pki.TokenKubeconfig(c.server, namespace, answer.Status.Token)
+}
+
+// Info for who attaches to a running control plane.
+func (c *cluster) Info() map[string]string {
+	info := map[string]string{
+		"program": c.binary, "server": c.server, "kubeconfig": filepath.Join(c.settings.data, "kubeconfig"),
+		"logs": filepath.Join(c.settings.data, "logs"), "hpa_sync_period": c.settings.hpa.sync.String(),
+		"metrics_resolution": c.settings.metrics.Resolution.String(),
+	}
+	if version, err := c.clients.Discovery().ServerVersion(); err == nil {
+		info["kubernetes"] = version.GitVersion
+	}
+	return info
 }
 
 func (c *cluster) stop() {

@@ -98,7 +98,7 @@ func run(ctx context.Context, settings settings) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := newCluster(settings, processes)
+	cluster, err := newCluster(binary, settings, processes)
 	if err != nil {
 		return err
 	}

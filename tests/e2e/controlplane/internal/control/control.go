@@ -24,6 +24,7 @@ type Cluster interface {
 	Start(ctx context.Context, name string) error
 	Restart(ctx context.Context, name string, down time.Duration) error
 	ExpireWatches(ctx context.Context, down time.Duration) (Expiry, error)
+	Info() map[string]string
 	ServiceAccountKubeconfig(ctx context.Context, namespace, name string) ([]byte, error)
 }
 
@@ -57,6 +58,7 @@ const help = `Control API
   POST   /components/{name}/restart     SIGKILL, {"down_seconds": 2}, start; returns when it is ready again
   POST   /expire-watches                makes resumed watches end with 410 Gone: {"down_seconds": 0}
   GET    /kubeconfig/{namespace}/{service account}   a kubeconfig with a fresh token
+  GET    /info                          where the program is, which Kubernetes it runs
   GET    /requests                      requests to the metrics APIs so far
   GET    /metrics                       Prometheus: what cAdvisor, kube-state-metrics and the pods would export
 `
@@ -81,6 +83,7 @@ func Handler(
 		err := groups.ClearFaults()
 		done(w, groups.Faults(), err)
 	})
+	mux.HandleFunc("GET /info", func(w http.ResponseWriter, r *http.Request) { done(w, cluster.Info(), nil) })
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, r *http.Request) { done(w, groups.Requests(), nil) })
 	components(mux, cluster, processes)
 	mux.HandleFunc("GET /kubeconfig/{namespace}/{account}", func(w http.ResponseWriter, r *http.Request) {
