@@ -46,9 +46,10 @@ e2e: ## Test the operator on a Kubernetes control plane that it starts (needs Go
 	@scripts/setup.sh go
 	@scripts/e2e.sh $(ARGS)
 
-generate: ## Write the generated files (contracts) anew
+generate: ## Write the generated files (contracts, definition of the Kubernetes resource) anew
 	@scripts/setup.sh
 	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere --test contracts
+	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere-kubernetes --test definition
 
 schemas: generate ## Same as generate
 

@@ -1,21 +1,13 @@
-//! Which cluster, which part of it, and how patient are we?
+//! Which part of the cluster, and how patient are we?
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How the cluster is reached and read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KubernetesConfig {
-    /// A kubeconfig file. Absent: the service account of the pod, else `KUBECONFIG`, else `~/.kube/config`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Which context of the kubeconfig; its current one when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub context: Option<String>,
     /// Namespaces to work in; the whole cluster when empty. Roles in these namespaces are enough then.
     pub namespaces: Vec<String>,
     /// Samples of pods older than this are missing, seconds. metrics-server renews them every 15 s, older ones every 60 s.
@@ -31,8 +23,6 @@ pub struct KubernetesConfig {
 impl Default for KubernetesConfig {
     fn default() -> Self {
         Self {
-            kubeconfig: None,
-            context: None,
             namespaces: Vec::new(),
             stale_after_seconds: 120,
             min_reporting_share: 0.8,
@@ -50,20 +40,6 @@ pub struct ConfigProblem {
     pub key: &'static str,
     /// The value, and what is accepted.
     pub problem: String,
-}
-
-/// Why there is no client.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The kubeconfig can not be read.
-    #[error("kubernetes: kubeconfig: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// Neither a service account nor a kubeconfig was found.
-    #[error("kubernetes: no configuration was found: {0}")]
-    Infer(#[from] kube::config::InferConfigError),
-    /// Certificates or credentials can not be used.
-    #[error("kubernetes: {0}")]
-    Client(#[source] kube::Error),
 }
 
 impl KubernetesConfig {
@@ -99,22 +75,6 @@ impl KubernetesConfig {
     pub fn stale_after(&self) -> Duration {
         Duration::from_secs(self.stale_after_seconds.into())
     }
-
-    /// A client for the cluster; nothing is asked yet.
-    pub async fn connect(&self) -> Result<kube::Client, ConnectError> {
-        let config = match (&self.kubeconfig, &self.context) {
-            (None, None) => kube::Config::infer().await?,
-            (path, context) => {
-                let file = match path {
-                    Some(path) => Kubeconfig::read_from(path)?,
-                    None => Kubeconfig::read()?,
-                };
-                let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
-                kube::Config::from_custom_kubeconfig(file, &options).await?
-            }
-        };
-        kube::Client::try_from(config).map_err(ConnectError::Client)
-    }
 }
 
 #[cfg(test)]
@@ -130,7 +90,6 @@ mod tests {
             min_reporting_share: f64::NAN,
             request_timeout_seconds: -1.0,
             field_manager: String::new(),
-            ..KubernetesConfig::default()
         };
         assert_eq!(config.problems().len(), 5);
         assert!(serde_json::from_str::<KubernetesConfig>(r#"{"namespace": "shop"}"#).is_err());

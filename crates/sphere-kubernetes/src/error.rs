@@ -220,7 +220,9 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_worth_another_try() {
-        for (code, transient) in [(401, true), (429, true), (500, true), (503, true), (404, false), (422, false)] {
+        for (code, transient) in
+            [(401, true), (429, true), (500, true), (503, true), (404, false), (422, false)]
+        {
             let error = TargetError::from(answer(code, "no"));
             assert_eq!(matches!(error, TargetError::Unavailable(_)), transient, "{code}: {error}");
         }

@@ -18,11 +18,15 @@
 //! `minReplicas` of an HPA in mode `Floor`.
 
 pub mod api;
+pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod lease;
 pub mod memory;
 pub mod operator;
 pub mod requests;
+mod selector;
+pub mod source;
+pub mod target;
 
 pub use api::{PredictiveAutoscaler, PredictiveAutoscalerStatus};

@@ -6,7 +6,7 @@
 
 use http::{Method, Request, Response, Uri};
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -31,32 +31,39 @@ pub struct RequestLabels {
 /// Requests by verb, resource and status code. Cheap to clone.
 pub type Requests = Family<RequestLabels, Counter>;
 
-/// A client can not be made.
+/// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("the Kubernetes client can not be made: {0}")]
-pub struct ConnectError(String);
+pub enum ConnectError {
+    /// The kubeconfig can not be read.
+    #[error("kubeconfig: {0}")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Neither a service account nor a kubeconfig was found.
+    #[error("no cluster was found: {0}")]
+    Infer(#[from] InferConfigError),
+    /// Certificates or credentials can not be used.
+    #[error("{0}")]
+    Client(#[source] kube::Error),
+}
 
-/// A client from a kubeconfig file, or, without one, from the service account of the pod or `KUBECONFIG`, whatever is
-/// there. All its requests are counted. `context`: another one than the current.
+/// A client for the cluster of a kubeconfig file, or, without one, of the pod's service account or `KUBECONFIG`, whatever is
+/// there. `context`: another one than the current. All its requests are counted; nothing is asked yet.
 pub async fn connect(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
     requests: Requests,
 ) -> Result<Client, ConnectError> {
-    let failed = |error: &dyn std::fmt::Display| ConnectError(error.to_string());
-    let options =
-        KubeConfigOptions { context: context.map(Into::into), ..KubeConfigOptions::default() };
-    let mut config = match (kubeconfig, context) {
-        (Some(path), _) => {
-            let file = Kubeconfig::read_from(path).map_err(|e| failed(&e))?;
-            Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(&e))?
+    let mut found = match (kubeconfig, context) {
+        (None, None) => Config::infer().await?,
+        (path, context) => {
+            let file = path.map_or_else(Kubeconfig::read, Kubeconfig::read_from)?;
+            let options =
+                KubeConfigOptions { context: context.map(Into::into), ..KubeConfigOptions::default() };
+            Config::from_custom_kubeconfig(file, &options).await?
         }
-        (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(|e| failed(&e))?,
-        (None, None) => Config::infer().await.map_err(|e| failed(&e))?,
     };
     // A server that is gone must not hold a request for half a minute; watches are renewed below five minutes.
-    config.connect_timeout = Some(Duration::from_secs(5));
-    let builder = ClientBuilder::try_from(config).map_err(|e| failed(&e))?;
+    found.connect_timeout = Some(Duration::from_secs(5));
+    let builder = ClientBuilder::try_from(found).map_err(ConnectError::Client)?;
     Ok(builder.with_layer(&CountLayer(requests)).build())
 }
 

@@ -63,7 +63,8 @@ fn requirement(part: &str) -> Result<Expression, &'static str> {
     if let Some((left, set)) = part.split_once('(') {
         let set = set.strip_suffix(')').ok_or("a parenthesis is not closed")?;
         let values = set.split(',').map(value).collect::<Result<_, _>>()?;
-        let (left, operator) = left.trim().rsplit_once(char::is_whitespace).ok_or("an operator is missing")?;
+        let (left, operator) =
+            left.trim().rsplit_once(char::is_whitespace).ok_or("an operator is missing")?;
         return match operator {
             "in" => Ok(Expression::In(key(left)?, values)),
             "notin" => Ok(Expression::NotIn(key(left)?, values)),
@@ -125,7 +126,9 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_is_refused() {
-        for text in ["", "  ", "app=web,", "a b", "tier in (a", "tier of (a)", "in (a)", "=web", "app=a b", "x>5"] {
+        for text in
+            ["", "  ", "app=web,", "a b", "tier in (a", "tier of (a)", "in (a)", "=web", "app=a b", "x>5"]
+        {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }

@@ -1,6 +1,8 @@
 //! How does the API server learn what a PredictiveAutoscaler is?
 
-use super::{API_VERSION, GROUP, KIND, NAMESPACE, PLURAL, PredictiveAutoscalerStatus, VERSION, rules, structural};
+use super::{
+    API_VERSION, GROUP, KIND, NAMESPACE, PLURAL, PredictiveAutoscalerStatus, VERSION, rules, structural,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -67,9 +69,7 @@ fn status_schema() -> Value {
 }
 
 fn columns() -> Value {
-    let column = |name: &str, kind: &str, path: &str, about: &str, priority: u32| {
-        json!({"name": name, "type": kind, "jsonPath": path, "description": about, "priority": priority})
-    };
+    let column = |name: &str, kind: &str, path: &str, about: &str, priority: u32| json!({"name": name, "type": kind, "jsonPath": path, "description": about, "priority": priority});
     let condition = |of: &str| format!(".status.conditions[?(@.type==\"{of}\")].status");
     json!([
         column("Target", "string", ".spec.scaleTargetRef.name", "The object whose replicas are chosen", 0),
@@ -82,7 +82,13 @@ fn columns() -> Value {
         column("Desired", "integer", ".status.desiredReplicas", "Replicas decided on", 0),
         column("Reactive", "integer", ".status.reactiveReplicas", "What an HPA would choose", 0),
         column("Predictive", "integer", ".status.predictiveReplicas", "What the forecast asks for", 0),
-        column("Trusted", "string", &condition("ForecastTrusted"), "Has the forecast earned the right to act", 0),
+        column(
+            "Trusted",
+            "string",
+            &condition("ForecastTrusted"),
+            "Has the forecast earned the right to act",
+            0
+        ),
         column("Conflict", "string", &condition("Conflict"), "Does somebody else scale the target", 0),
         column("Model", "string", ".status.forecast.model", "The model of the forecast", 1),
         column("Lead", "number", ".status.leadTime.seconds", "Seconds until a replica ordered now serves", 1),

@@ -14,10 +14,9 @@ mod status;
 mod structural;
 
 pub use definition::{crd, crd_yaml};
-pub use rules::Rule;
 pub use status::{
     ConditionType, DECISIONS_KEPT, DecisionStatus, FloorStatus, ForecastStatus, LeadTimeStatus,
-    PredictiveAutoscalerStatus, ReasonStatus,
+    PredictiveAutoscalerStatus, ReasonStatus, time, timestamp,
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

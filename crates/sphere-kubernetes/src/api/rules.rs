@@ -76,8 +76,14 @@ pub(super) fn limits() -> Vec<(String, Value)> {
         ("forecast.model", text(LABEL_CHARS)),
         ("forecast.horizonSeconds", json!({"minimum": 1, "maximum": 86_400})),
         ("forecast.demand.query", text(QUERY_CHARS)),
-        ("forecast.demand.requests.counter", json!({"maxLength": METRIC_CHARS, "pattern": "^[a-zA-Z_:][a-zA-Z0-9_:]*$"})),
-        ("forecast.demand.requests.label", json!({"maxLength": METRIC_CHARS, "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"})),
+        (
+            "forecast.demand.requests.counter",
+            json!({"maxLength": METRIC_CHARS, "pattern": "^[a-zA-Z_:][a-zA-Z0-9_:]*$"}),
+        ),
+        (
+            "forecast.demand.requests.label",
+            json!({"maxLength": METRIC_CHARS, "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"}),
+        ),
     ]
     .into_iter()
     .map(|(at, limit)| (at.to_owned(), limit))

@@ -181,13 +181,13 @@ pub struct ReasonStatus {
 }
 
 /// As Kubernetes writes it, to the second; the epoch for what no calendar holds.
-pub(crate) fn time(at: Timestamp) -> Time {
+pub fn time(at: Timestamp) -> Time {
     let seconds = at.millis().div_euclid(1000);
     Time(jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
 }
 
 /// As the pure core has it.
-pub(crate) fn timestamp(time: &Time) -> Timestamp {
+pub fn timestamp(time: &Time) -> Timestamp {
     Timestamp(time.0.as_millisecond())
 }
 

@@ -21,7 +21,7 @@ const QUANTITY_CHARS: u32 = 40;
 
 /// Makes `schema` structural, in place.
 pub(super) fn make(schema: &mut Value) {
-    if schema == &Value::Bool(true) {
+    if *schema == Value::Bool(true) {
         *schema = json!({"x-kubernetes-preserve-unknown-fields": true});
     }
     let Value::Object(node) = schema else { return };
@@ -59,9 +59,8 @@ pub(super) fn make(schema: &mut Value) {
 
 /// Documentation comments as people read them in a terminal: no links, no broken lines.
 fn plain(text: &str) -> String {
-    let mut out = text.replace("[`", "`").replace("`]", "`");
-    out = out.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n");
-    out
+    let text = text.replace("[`", "`").replace("`]", "`");
+    text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n")
 }
 
 fn is_null(schema: &Value) -> bool {

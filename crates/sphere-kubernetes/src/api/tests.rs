@@ -117,7 +117,9 @@ fn a_decision_is_told_with_names_and_words() {
 /// The rules of apiextensions.k8s.io/v1 on structural schemas, as far as a generator can break them.
 fn check_structural(schema: &Value, at: &str) {
     let node = schema.as_object().unwrap_or_else(|| panic!("{at}: {schema}"));
-    for key in ["$ref", "oneOf", "allOf", "not", "const", "nullable", "definitions", "$defs", "patternProperties"] {
+    for key in
+        ["$ref", "oneOf", "allOf", "not", "const", "nullable", "definitions", "$defs", "patternProperties"]
+    {
         assert!(!node.contains_key(key), "{at} has {key}");
     }
     let int_or_string = node.get("x-kubernetes-int-or-string") == Some(&json!(true));

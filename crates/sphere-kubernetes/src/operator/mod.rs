@@ -62,7 +62,7 @@ use tracing::{info, warn};
 /// Objects are looked at this often even if nothing tells of a change.
 const RESYNC: Duration = Duration::from_secs(30);
 /// Changes that come together are looked at together.
-const TOGETHER: Duration = Duration::from_millis(300);
+const TOGETHER: Duration = Duration::from_millis(500);
 /// How many ConfigMaps hold the memory: room for some thousand workloads.
 const MAPS: usize = 16;
 /// Longest time a stage may take to end when the lease is lost, or the process stops.
@@ -233,7 +233,7 @@ impl Operator {
     /// [`Self::workloads`], [`Self::target`] and [`Self::overseer`].
     pub async fn run(
         &self,
-        stage: impl Fn() -> AutoscaleStage + Send,
+        stage: impl Fn() -> AutoscaleStage + Send + Sync,
         stop: CancellationToken,
     ) -> Result<(), StageError> {
         let inner = &self.inner;
@@ -299,7 +299,7 @@ impl Operator {
     /// One time of leading: from gaining the lease to losing it, or the end.
     async fn lead(
         &self,
-        stage: &(impl Fn() -> AutoscaleStage + Send),
+        stage: &(impl Fn() -> AutoscaleStage + Send + Sync),
         mut leadership: Leadership,
         stop: &CancellationToken,
     ) -> Result<(), StageError> {

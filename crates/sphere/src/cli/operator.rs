@@ -4,7 +4,7 @@ use super::CliError;
 use super::service::{self, ALL, ServiceArgs, block_on, parts_error};
 use clap::Args;
 use sphere::config::Use;
-use sphere::service::operator::{self, Connection};
+use sphere::service::operator;
 use sphere::service::supervise::{self, Plan};
 use sphere::service::logging;
 use sphere_pipeline::collect::Shard;
@@ -54,6 +54,12 @@ pub fn run(args: &OperatorArgs) -> Result<(), CliError> {
         config.operator.namespaces.clone_from(&args.namespace);
     }
     config.operator.dry_run |= args.dry_run;
+    if args.kubeconfig.is_some() {
+        config.operator.kubeconfig.clone_from(&args.kubeconfig);
+    }
+    if args.context.is_some() {
+        config.operator.context.clone_from(&args.context);
+    }
     // Flags may have brought in what the file could not.
     if let Some((key, problem)) = config.operator.problems().into_iter().next() {
         return Err(CliError::Input(format!("operator.{key}: {problem}")));
@@ -64,13 +70,12 @@ pub fn run(args: &OperatorArgs) -> Result<(), CliError> {
         return service::check(&loaded, &plan, args.service.output);
     }
     logging::start(&loaded.config.log, None).map_err(CliError::Input)?;
-    let connection = Connection { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
     let (parts, ended, ran) = block_on(async {
         let stop = CancellationToken::new();
         supervise::stop_on_signals(stop.clone()).map_err(|error| CliError::Failed(error.into()))?;
         // The watches go on while the stages end.
         let watching = CancellationToken::new();
-        let parts = operator::build(&loaded, &connection, &watching).await.map_err(parts_error)?;
+        let parts = operator::build(&loaded, &watching).await.map_err(parts_error)?;
         let started = Instant::now();
         let ended = supervise::run(&parts, &loaded.config, &plan, stop).await;
         watching.cancel();

@@ -4,6 +4,7 @@ use super::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sphere_kubernetes::lease::LeaseTimes;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which of several operators acts.
@@ -43,6 +44,12 @@ impl LeaseConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct OperatorConfig {
+    /// A kubeconfig file. Absent: the service account of the pod, else `KUBECONFIG`, else `~/.kube/config`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Which context of the kubeconfig; its current one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Namespaces to look after; empty: all. Also `--namespace`.
     pub namespaces: Vec<String>,
     /// Decide and log, and write nothing to the cluster at all. Also `--dry-run`.
@@ -55,7 +62,14 @@ pub struct OperatorConfig {
 
 impl Default for OperatorConfig {
     fn default() -> Self {
-        Self { namespaces: Vec::new(), dry_run: false, lease: LeaseConfig::default(), memory: Span::secs(30) }
+        Self {
+            kubeconfig: None,
+            context: None,
+            namespaces: Vec::new(),
+            dry_run: false,
+            lease: LeaseConfig::default(),
+            memory: Span::secs(30),
+        }
     }
 }
 

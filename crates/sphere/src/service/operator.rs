@@ -9,33 +9,19 @@ use sphere_kubernetes::source::{DemandFrom, KubernetesSource};
 use sphere_pipeline::metrics::Metrics;
 use sphere_pipeline::{Clock, MetricSource, Store};
 use sphere_prometheus::Prometheus;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// How the API server is found.
-#[derive(Clone, Debug, Default)]
-pub struct Connection {
-    /// The kubeconfig file; `None`: the pod's service account, else `KUBECONFIG`.
-    pub kubeconfig: Option<PathBuf>,
-    /// Another context than its current one.
-    pub context: Option<String>,
-}
-
 /// Everything. Watches end with `stop`.
-pub async fn build(
-    loaded: &Loaded,
-    connection: &Connection,
-    stop: &CancellationToken,
-) -> Result<Parts, PartsError> {
+pub async fn build(loaded: &Loaded, stop: &CancellationToken) -> Result<Parts, PartsError> {
     let config = &loaded.config;
+    let told = &config.operator;
     let clock = Clock::system();
     let counters = Arc::new(Counters::new());
-    let client =
-        requests::connect(connection.kubeconfig.as_deref(), connection.context.as_deref(), counters.requests())
-            .await
-            .map_err(|error| PartsError::Target(error.to_string()))?;
+    let client = requests::connect(told.kubeconfig.as_deref(), told.context.as_deref(), counters.requests())
+        .await
+        .map_err(|error| PartsError::Target(error.to_string()))?;
     let settings = settings(loaded, client.default_namespace());
     info!(
         namespace = settings.own_namespace,
@@ -82,7 +68,7 @@ pub async fn build(
 fn settings(loaded: &Loaded, otherwise: &str) -> OperatorSettings {
     let (config, told) = (&loaded.config, &loaded.config.operator);
     OperatorSettings {
-        namespaces: told.namespaces.clone(),
+        namespaces: if told.namespaces.is_empty() { &config.kubernetes.namespaces } else { &told.namespaces }.clone(),
         lease_name: told.lease.name.clone(),
         lease: told.lease.times(),
         dry_run: told.dry_run,
