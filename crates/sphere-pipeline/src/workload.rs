@@ -123,8 +123,8 @@ pub struct WorkloadSpec {
     /// requests when absent.
     #[serde(default = "cpu_at_80")]
     pub metrics: Vec<MetricSpec>,
-    /// Queries for Prometheus (PromQL) that answer for `Pods`, `Object` and `External` metrics of `metrics`, by name of the
-    /// metric; those without a query are asked of the cluster's metrics APIs.
+    /// Queries for Prometheus (PromQL) that answer for `Object` and `External` metrics, by name of the metric; for `Pods`
+    /// metrics, too, where Prometheus is the only source. Metrics without a query are asked of the cluster's metrics APIs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub queries: BTreeMap<String, String>,
     /// Limits on the speed of change, in autoscaling/v2 shape. Absent: Kubernetes' defaults for the reactive part, none

@@ -70,8 +70,6 @@ pub(super) fn limits() -> Vec<(String, Value)> {
         ("queries{}", text(QUERY_CHARS)),
         ("capacityPerPod", json!({"minimum": 0, "exclusiveMinimum": true})),
         ("startupSeconds", json!({"minimum": 1, "maximum": 3600})),
-        ("objective.priceRatio", json!({"minimum": 0.1, "maximum": 10_000})),
-        ("objective.slo", json!({"minimum": 0.0001, "maximum": 0.2})),
         ("fallback.replicas", json!({"minimum": 1})),
         ("forecast.model", text(LABEL_CHARS)),
         ("forecast.horizonSeconds", json!({"minimum": 1, "maximum": 86_400})),
@@ -146,6 +144,9 @@ pub(super) fn rules() -> Vec<Rule> {
             "has(self.priceRatio) != has(self.slo)",
             "exactly one of priceRatio and slo is expected",
         ),
+        // As rules, not as `minimum`: that compares an integer with the truncated bound, so that 0 would pass.
+        rule("objective.priceRatio", "self >= 0.1 && self <= 10000.0", "a price ratio of 0.1 to 10000 is expected"),
+        rule("objective.slo", "self >= 0.0001 && self <= 0.2", "a share of time of 0.0001 to 0.2 is expected"),
         rule(
             "forecast.demand",
             "[has(self.cpu), has(self.requests), has(self.query)].filter(given, given).size() <= 1",

@@ -33,13 +33,17 @@ pub(super) async fn all(
     join_all(each).await
 }
 
-/// That the API was not reached, or knows no value: to the HPA both are a failed fetch, told apart by their text.
-fn failed(workload: &Workload, metric: &MetricSpec, error: &ApiError) -> MetricError {
-    tracing::warn!(workload = %workload.id, metric = %metric.name(), %error, "kubernetes: metric");
+/// That the API knows no value, or was not reached.
+fn missing(error: &ApiError) -> MetricError {
     match error {
         ApiError::NotFound { .. } => MetricError::NoMetrics,
         _ => MetricError::FetchFailed,
     }
+}
+
+fn failed(workload: &Workload, metric: &MetricSpec, error: &ApiError) -> MetricError {
+    tracing::warn!(workload = %workload.id, metric = %metric.name(), %error, "kubernetes: metric");
+    missing(error)
 }
 
 #[allow(
@@ -61,7 +65,7 @@ async fn one(
     let resource = |resource: &str, container: Option<&str>| {
         // Without a readable selector it is not known which pods are meant; the HPA asks nothing then.
         view.size.selector.as_ref().ok_or(MetricError::NoPods)?;
-        let listed = listed.as_ref().map_err(|error| failed(error.clone()))?;
+        let listed = listed.as_ref().map_err(missing)?;
         let used = super::used(workload, view, listed, at, cluster.config().stale_after());
         let samples: Vec<ResourceSample> =
             used.samples.into_values().map(|usage| usage.sample.clone()).collect();

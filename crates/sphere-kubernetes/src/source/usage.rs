@@ -127,6 +127,10 @@ impl Usages {
             return listed.clone();
         }
         let listed = fetch(cluster, namespace).await.map(Arc::new);
+        if let Err(error) = &listed {
+            // Once per list, not once per workload.
+            tracing::warn!(%error, "kubernetes: usage of pods");
+        }
         *slot = Some((Instant::now(), listed.clone()));
         listed
     }

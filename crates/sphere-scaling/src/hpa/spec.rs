@@ -215,7 +215,7 @@ pub struct LabelSelector {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelRequirement {
-    /// The label.
+    /// Name of the label.
     pub key: String,
     /// How it relates to `values`.
     pub operator: LabelOperator,

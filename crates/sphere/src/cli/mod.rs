@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod crd;
 mod decide;
 mod demo;
 mod evaluate;
@@ -48,6 +49,7 @@ enum Command {
     Show(inspect::ShowArgs),
     Bench(bench::BenchArgs),
     Schema(decide::SchemaArgs),
+    Crd(crd::CrdArgs),
     /// Print a script that teaches your shell to complete sphere's commands
     #[command(after_help = "Example:\n  sphere completions bash > /etc/bash_completion.d/sphere")]
     Completions {
@@ -109,6 +111,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Show(args) => inspect::show(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Schema(args) => decide::schema(&args),
+        Command::Crd(args) => crd::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sphere", &mut script);
