@@ -7,7 +7,7 @@ ARGS ?=
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-pipeline controlplane e2e generate schemas smoke audit clean
+.PHONY: help demo test check bench bench-pipeline controlplane e2e generate schemas smoke chart manifests image audit clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,20 @@ smoke: ## Use the command line as a user would, mistakes included
 	@scripts/setup.sh python
 	$(CARGO) build --release --locked --package sphere
 	scripts/smoke.sh
+
+chart: ## Check the Helm chart: values, rendered objects, rights, what must be refused
+	@scripts/setup.sh helm prometheus
+	$(CARGO) build --release --locked --package sphere
+	scripts/chart-check.sh
+
+manifests: ## Write what is made from the Helm chart (plain manifests, schema of values, tables) anew
+	@scripts/setup.sh helm
+	scripts/render-manifests.sh
+
+image: ## Build the container image localhost/sphere from the release binary
+	@scripts/setup.sh buildah
+	$(CARGO) build --release --locked --package sphere
+	scripts/image.sh
 
 audit: ## Look for known vulnerabilities in dependencies (needs a network)
 	@scripts/setup.sh deny

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny] [go] [kafka] [redis] [prometheus]
+#     scripts/setup.sh [make] [python] [venv] [deny] [go] [kafka] [redis] [prometheus] [helm] [buildah]
 #
 # Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
 # OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny, Go (new enough for the
 # Kubernetes control plane that tests start; Debian's own fetches it), the Kafka broker that tests start
 # (Java, Maven, and its jars, in a cache outside the checkout), the programs of Redis, prometheus with promtool (tests
-# start both themselves on ports of their own; the services of the packages are kept from starting or not needed).
+# start both themselves on ports of their own; the services of the packages are kept from starting or not needed), helm and
+# what else checks the chart (in a cache outside the checkout), buildah for images.
 # On Debian and its relatives missing packages come from apt-get, as root or by sudo; elsewhere one line says what to
 # install. Installs nothing that is there. Messages go to stderr.
 set -euo pipefail
@@ -59,7 +60,16 @@ for want in cc client "$@"; do
             have prometheus && have promtool || packages+=(prometheus)
             have openssl || packages+=(openssl)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, go, kafka, redis, prometheus" ;;
+        helm)
+            # Any Go will do: it fetches a newer one, see scripts/go.sh.
+            have go || packages+=(golang-go)
+            python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+            ;;
+        buildah)
+            have buildah || packages+=(buildah)
+            [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+            ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, go, kafka, redis, prometheus, helm, buildah" ;;
     esac
 done
 
@@ -114,4 +124,7 @@ case " $* " in
 esac
 case " $* " in
     *" kafka "*) scripts/kafka-jars.sh >/dev/null ;;
+esac
+case " $* " in
+    *" helm "*) scripts/chart-tools.sh >/dev/null ;;
 esac

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Name of the schema and its file.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
+    ("config", "config/schema.json"),
     ("decide-input", "decide/schema.json"),
     ("decide-output", "decide/output.schema.json"),
     ("sample", "metrics/schema.json"),
