@@ -30,6 +30,7 @@ say "building the operator and the tests"
 cargo build --locked --package sphere --bin sphere
 cargo test --locked --package sphere-e2e --no-run
 
+(cd tests/e2e/controlplane && "$(../../../scripts/go.sh)" test ./internal/...) >&2
 program=$(scripts/controlplane.sh build)
 if [ -z "${SPHERE_TEST_KUBECONFIG:-}" ] || [ -z "${SPHERE_TEST_HARNESS:-}" ]; then
     data=$logs/controlplane
