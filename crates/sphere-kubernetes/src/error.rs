@@ -10,26 +10,26 @@ use std::fmt;
 /// Name of the metric source and of this crate's part in errors.
 pub const NAME: &str = "kubernetes";
 
-/// A request, as a role would have to allow it.
+/// A request, as a role would have to allow it. Its texts are boxed to keep errors small.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// `get`, `list`, `watch`, `update`, `patch`.
     pub verb: &'static str,
     /// Resource in the plural, with its subresource: `deployments/scale`.
-    pub resource: String,
+    pub resource: Box<str>,
     /// API group; empty for the core group.
-    pub group: String,
+    pub group: Box<str>,
     /// Namespace; empty for all of them, or none.
-    pub namespace: String,
+    pub namespace: Box<str>,
     /// Name of the object; empty for lists.
-    pub name: String,
+    pub name: Box<str>,
 }
 
 impl Attempt {
     /// A request on a list of objects.
     pub fn on_all(verb: &'static str, resource: &str, group: &str, namespace: &str) -> Self {
         let (resource, group, namespace) = (resource.into(), group.into(), namespace.into());
-        Self { verb, resource, group, namespace, name: String::new() }
+        Self { verb, resource, group, namespace, name: "".into() }
     }
 
     /// A request on one object.

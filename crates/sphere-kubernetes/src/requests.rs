@@ -178,11 +178,23 @@ mod tests {
             ("GET", "/api/v1/namespaces/shop", "get namespaces"),
             ("GET", "/api/v1/namespaces", "list namespaces"),
             ("GET", "/apis/apps/v1/namespaces/shop/deployments/web/scale", "get deployments.apps/scale"),
-            ("PATCH", "/apis/apps/v1/namespaces/shop/deployments/web/scale?fieldManager=sphere", "patch deployments.apps/scale"),
-            ("PUT", "/apis/coordination.k8s.io/v1/namespaces/sphere/leases/sphere-operator", "update leases.coordination.k8s.io"),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/shop/deployments/web/scale?fieldManager=sphere",
+                "patch deployments.apps/scale",
+            ),
+            (
+                "PUT",
+                "/apis/coordination.k8s.io/v1/namespaces/sphere/leases/sphere-operator",
+                "update leases.coordination.k8s.io",
+            ),
             ("POST", "/apis/events.k8s.io/v1/namespaces/shop/events", "create events.events.k8s.io"),
             ("GET", "/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods", "list pods.metrics.k8s.io"),
-            ("GET", "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop/pods/*/rps", "get custom.metrics.k8s.io"),
+            (
+                "GET",
+                "/apis/custom.metrics.k8s.io/v1beta2/namespaces/shop/pods/*/rps",
+                "get custom.metrics.k8s.io",
+            ),
             ("GET", "/version", "list other"),
         ] {
             assert_eq!(of(method, uri), named, "{uri}");

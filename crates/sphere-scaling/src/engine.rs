@@ -238,11 +238,8 @@ impl Autoscaler {
         }
 
         let usable = self.usable(forecast, capacity, now, lead);
-        let obstacles = Obstacles {
-            paused: self.spec.paused,
-            conflict_with: seen.conflict_with,
-            holds: seen.holds,
-        };
+        let obstacles =
+            Obstacles { paused: self.spec.paused, conflict_with: seen.conflict_with, holds: seen.holds };
         let in_force = effective_mode(self.spec.mode, usable.as_ref().map(|u| u.step), obstacles);
         let may_predict = !matches!(evaluation.branch, Branch::Disabled | Branch::ScaleUnreadable);
         let predictive = match usable {

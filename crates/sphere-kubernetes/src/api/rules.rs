@@ -145,8 +145,16 @@ pub(super) fn rules() -> Vec<Rule> {
             "exactly one of priceRatio and slo is expected",
         ),
         // As rules, not as `minimum`: that compares an integer with the truncated bound, so that 0 would pass.
-        rule("objective.priceRatio", "self >= 0.1 && self <= 10000.0", "a price ratio of 0.1 to 10000 is expected"),
-        rule("objective.slo", "self >= 0.0001 && self <= 0.2", "a share of time of 0.0001 to 0.2 is expected"),
+        rule(
+            "objective.priceRatio",
+            "self >= 0.1 && self <= 10000.0",
+            "a price ratio of 0.1 to 10000 is expected",
+        ),
+        rule(
+            "objective.slo",
+            "self >= 0.0001 && self <= 0.2",
+            "a share of time of 0.0001 to 0.2 is expected",
+        ),
         rule(
             "forecast.demand",
             "[has(self.cpu), has(self.requests), has(self.query)].filter(given, given).size() <= 1",

@@ -29,9 +29,13 @@ pub struct Kind {
     pub scalable: bool,
 }
 
+/// When it was asked for, and what came of it.
+type Found = (Instant, Result<Kind, ApiError>);
+
 #[derive(Default)]
 pub(crate) struct Kinds {
-    known: Mutex<HashMap<(String, String), (Instant, Result<Kind, ApiError>)>>,
+    /// By `apiVersion` and kind.
+    known: Mutex<HashMap<(String, String), Found>>,
 }
 
 impl Kinds {

@@ -200,7 +200,11 @@ impl Candidate {
             duration: Some(self.times.duration),
             acquired_ms: kept.and_then(|old| old.acquired_ms).or(Some(wall_ms)),
             renewed_ms: Some(wall_ms),
-            transitions: if kept.is_some() || old.is_none() { transitions } else { transitions.saturating_add(1) },
+            transitions: if kept.is_some() || old.is_none() {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            },
         }
     }
 }

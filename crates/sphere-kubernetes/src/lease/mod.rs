@@ -64,7 +64,10 @@ impl LeaseTimes {
         if self.retry.is_zero() || self.retry * 2 > self.renew_deadline {
             found.push((
                 "retry",
-                format!("{:?} given; above 0 and at most half of renew {:?} expected", self.retry, self.renew_deadline),
+                format!(
+                    "{:?} given; above 0 and at most half of renew {:?} expected",
+                    self.retry, self.renew_deadline
+                ),
             ));
         }
         found
@@ -114,7 +117,10 @@ impl Leadership {
 
     /// Waits until we lead; `false`: the election is over.
     pub async fn gained(&mut self) -> bool {
-        self.0.wait_for(|role| matches!(role, Role::Leader { until } if Instant::now() < *until)).await.is_ok()
+        self.0
+            .wait_for(|role| matches!(role, Role::Leader { until } if Instant::now() < *until))
+            .await
+            .is_ok()
     }
 
     /// Waits until we no longer lead, be it told or by the clock.
@@ -138,7 +144,8 @@ mod tests {
         assert!(LeaseTimes::default().problems().is_empty());
         let s = Duration::from_secs;
         let keys = |duration, renew_deadline, retry| {
-            let times = LeaseTimes { duration: s(duration), renew_deadline: s(renew_deadline), retry: s(retry) };
+            let times =
+                LeaseTimes { duration: s(duration), renew_deadline: s(renew_deadline), retry: s(retry) };
             times.problems().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
         assert_eq!(keys(15, 13, 2), ["renew"]);

@@ -45,7 +45,9 @@ pub async fn run(client: Client, election: Election, role: watch::Sender<Role>, 
     if let Some(ask) = candidate.release(wall_ms()) {
         match call(&leases, &election, &ask).await {
             Answer::Lease { .. } => info!(lease = %election.name, "leader election: the lease was given up"),
-            answer => warn!(lease = %election.name, ?answer, "leader election: the lease could not be given up"),
+            answer => {
+                warn!(lease = %election.name, ?answer, "leader election: the lease could not be given up")
+            }
         }
     }
 }
@@ -67,7 +69,9 @@ fn tell(candidate: &Candidate, role: &watch::Sender<Role>, election: &Election) 
     let leads = |role: &Role| matches!(role, Role::Leader { .. });
     let before = role.send_replace(now.clone());
     match (leads(&before), &now) {
-        (false, Role::Leader { .. }) => info!(lease = %election.name, me = %election.me, "leader election: we lead"),
+        (false, Role::Leader { .. }) => {
+            info!(lease = %election.name, me = %election.me, "leader election: we lead")
+        }
         (true, Role::Standby { leader }) => {
             warn!(lease = %election.name, ?leader, "leader election: we no longer lead");
         }

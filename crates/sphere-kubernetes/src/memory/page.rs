@@ -95,7 +95,9 @@ pub fn unpack(page: &[u8]) -> Result<(Entries, usize), PageError> {
     match header {
         Some(Header { version: VERSION }) => {}
         Some(Header { version }) => {
-            return Err(PageError::Content(format!("version {version}; this program reads version {VERSION}")));
+            return Err(PageError::Content(format!(
+                "version {version}; this program reads version {VERSION}"
+            )));
         }
         None => return Err(PageError::Content("no header".into())),
     }
@@ -173,7 +175,8 @@ mod tests {
         assert!(unpack(&packed("{\"version\":2}\n")).unwrap_err().to_string().contains("version 2"));
         assert!(unpack(&packed("")).is_err());
         assert!(unpack(b"garbage").is_err());
-        let half = packed("{\"version\":1}\n{\"workload\":\"x\"}\n{\"workload\":\"a/B/c\",\"at\":1,\"state\":{}}\n");
+        let half =
+            packed("{\"version\":1}\n{\"workload\":\"x\"}\n{\"workload\":\"a/B/c\",\"at\":1,\"state\":{}}\n");
         let (entries, unreadable) = unpack(&half).unwrap();
         assert_eq!((entries.len(), unreadable), (1, 1));
     }

@@ -107,7 +107,8 @@ impl MemoryStore {
                 }
             };
             found += entries.len();
-            *shard.lock().unwrap_or_else(PoisonError::into_inner) = Shard { entries, version, changed: false };
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) =
+                Shard { entries, version, changed: false };
         }
         Ok(found)
     }
@@ -135,8 +136,11 @@ impl MemoryStore {
             (page::pack(&shard.entries, now), shard.version.clone())
         };
         let result = async {
-            let (page, left_out) =
-                packed.map_err(|error| MapsError { name: name.clone(), detail: error.to_string(), transient: false })?;
+            let (page, left_out) = packed.map_err(|error| MapsError {
+                name: name.clone(),
+                detail: error.to_string(),
+                transient: false,
+            })?;
             if left_out > 0 {
                 warn!(name, left_out, "memory: no room for all workloads; use Redis for this many");
             }
@@ -168,7 +172,11 @@ impl MemoryStore {
         loop {
             tries += 1;
             if self.leadership.until().is_none() {
-                return Err(MapsError { name: name.into(), detail: "we do not lead".into(), transient: true });
+                return Err(MapsError {
+                    name: name.into(),
+                    detail: "we do not lead".into(),
+                    transient: true,
+                });
             }
             let map = self.map(name, page.clone(), version.clone());
             let post = PostParams::default();
@@ -203,11 +211,7 @@ impl MemoryStore {
     }
 
     /// A call within [`PATIENCE`], and within the lease where we lead.
-    async fn call<T>(
-        &self,
-        name: &str,
-        call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, MapsError> {
+    async fn call<T>(&self, name: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, MapsError> {
         let ends = Instant::now() + PATIENCE;
         let ends = self.leadership.until().map_or(ends, |until| until.min(ends));
         let failed = |detail: String, transient| MapsError { name: name.into(), detail, transient };
@@ -216,7 +220,9 @@ impl MemoryStore {
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
                 Err(failed(format!("{MOVED}: {}", status.message), true))
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(failed(status.message.clone(), false)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+                Err(failed(status.message.clone(), false))
+            }
             Ok(Err(error)) => Err(failed(error.to_string(), true)),
             Err(_) => Err(failed("no answer in time".into(), true)),
         }

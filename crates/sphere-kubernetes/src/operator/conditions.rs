@@ -79,7 +79,8 @@ pub fn refused(refusal: &Refusal) -> Vec<Verdict> {
 }
 
 fn able(decision: &Decision, outcome: &Outcome, size_error: Option<&TargetError>) -> Verdict {
-    let of = |holds: bool, reason, message: String| verdict(ConditionType::AbleToScale, holds, reason, message);
+    let of =
+        |holds: bool, reason, message: String| verdict(ConditionType::AbleToScale, holds, reason, message);
     if let Some(error) = size_error {
         return of(false, error_name(error, "FailedGetScale"), error.to_string());
     }
@@ -106,7 +107,9 @@ fn able(decision: &Decision, outcome: &Outcome, size_error: Option<&TargetError>
         return of(true, "SizeMoved", message);
     }
     match decision.mode {
-        Mode::Observe => of(true, "ObserveOnly", "the size can be read; nothing is touched in mode Observe".into()),
+        Mode::Observe => {
+            of(true, "ObserveOnly", "the size can be read; nothing is touched in mode Observe".into())
+        }
         _ if decision.reasons.contains(&Reason::ScalingDisabled) => {
             of(true, "ScalingDisabled", Reason::ScalingDisabled.to_string())
         }
@@ -124,8 +127,9 @@ fn error_name(error: &TargetError, otherwise: &'static str) -> &'static str {
 }
 
 fn active(told: &Told<'_>) -> Verdict {
-    let of =
-        |holds: Option<bool>, reason, message: String| verdict(ConditionType::ScalingActive, holds, reason, message);
+    let of = |holds: Option<bool>, reason, message: String| {
+        verdict(ConditionType::ScalingActive, holds, reason, message)
+    };
     if let Some(error) = told.live_error {
         let reason = match error {
             SourceError::Unavailable { .. } => "MetricsUnavailable",
@@ -135,7 +139,8 @@ fn active(told: &Told<'_>) -> Verdict {
         return of(Some(false), reason, error.to_string());
     }
     let reasons = &told.decision.reasons;
-    let missing = reasons.iter().find(|r| matches!(r, Reason::MetricsMissing { .. } | Reason::Fallback { .. }));
+    let missing =
+        reasons.iter().find(|r| matches!(r, Reason::MetricsMissing { .. } | Reason::Fallback { .. }));
     if let Some(reason) = missing {
         return of(Some(false), reason.name(), reason.to_string());
     }
@@ -344,7 +349,12 @@ mod tests {
             None,
             &time(0),
         );
-        let later = merge(&all, &[verdict(ConditionType::AbleToScale, false, "InvalidSpec", "x".repeat(2000))], None, &time(1));
+        let later = merge(
+            &all,
+            &[verdict(ConditionType::AbleToScale, false, "InvalidSpec", "x".repeat(2000))],
+            None,
+            &time(1),
+        );
         let types: Vec<&str> = later.iter().map(|c| c.type_.as_str()).collect();
         assert_eq!(types, ["AbleToScale", "Conflict"]);
         assert!(later[0].message.chars().count() <= LONGEST + 1);

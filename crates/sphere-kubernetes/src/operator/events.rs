@@ -174,7 +174,9 @@ mod tests {
         let mut written = 0;
         for second in 0..100 {
             for n in 0..50 {
-                written += u32::from(limiter.allows(&notice(&format!("{second}-{n}"), "Rescaled", "Scale"), Instant::now()));
+                written += u32::from(
+                    limiter.allows(&notice(&format!("{second}-{n}"), "Rescaled", "Scale"), Instant::now()),
+                );
             }
             tokio::time::advance(Duration::from_secs(1)).await;
         }

@@ -140,11 +140,15 @@ impl Inner {
             return;
         }
         let roster = self.roster();
+        let now = self.clock.now();
         let floors = roster.owners.iter().filter(|(_, object)| {
-            object.workload.as_ref().is_ok_and(|workload| workload.spec.mode == Mode::Floor)
+            object.workload.as_ref().is_ok_and(|workload| {
+                workload.spec.mode == Mode::Floor && overlook::holds(self, workload, now).is_empty()
+            })
         });
         let keep: Vec<WorkloadId> = floors.map(|(id, _)| id.clone()).collect();
-        let ends = self.leadership.until().map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
+        let ends =
+            self.leadership.until().map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
         match tokio::time::timeout(ends, self.target.release_floors(&keep)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(floors)) => info!(floors, "operator: minimums of HPAs were given back"),
@@ -219,13 +223,14 @@ impl Operator {
     /// A store that keeps what autoscalers remember in ConfigMaps and everything else in `inner`. Once per operator.
     pub fn remembering(&self, inner: Arc<dyn Store>) -> Arc<dyn Store> {
         let settings = &self.inner.settings;
-        let maps =
-            MapsConfig { namespace: settings.own_namespace.clone(), prefix: "sphere-state-".into(), count: MAPS };
+        let maps = MapsConfig {
+            namespace: settings.own_namespace.clone(),
+            prefix: "sphere-state-".into(),
+            count: MAPS,
+        };
         let (client, leadership) = (self.inner.client.clone(), self.inner.leadership.clone());
-        let store = self
-            .inner
-            .memory
-            .get_or_init(|| Arc::new(MemoryStore::new(inner, client, maps, leadership)));
+        let store =
+            self.inner.memory.get_or_init(|| Arc::new(MemoryStore::new(inner, client, maps, leadership)));
         Arc::clone(store) as Arc<dyn Store>
     }
 
@@ -339,7 +344,9 @@ impl Operator {
                 ends.cancel();
                 match tokio::time::timeout(ENDING, running).await {
                     Ok(result) => result,
-                    Err(_) => return Err(StageError::Failed(format!("the stage did not end within {ENDING:?}"))),
+                    Err(_) => {
+                        return Err(StageError::Failed(format!("the stage did not end within {ENDING:?}")));
+                    }
                 }
             }
         };
@@ -352,7 +359,9 @@ impl Operator {
         let inner = &self.inner;
         let mut seen = std::pin::pin!(inner.watches.ready());
         while tokio::time::timeout(RESYNC, &mut seen).await.is_err() {
-            warn!("operator: waiting for the first list of PredictiveAutoscalers and of the kill switch; nothing is done before");
+            warn!(
+                "operator: waiting for the first list of PredictiveAutoscalers and of the kill switch; nothing is done before"
+            );
         }
         while let Err(error) = inner.cluster.synced(RESYNC).await {
             warn!(%error, "operator: waiting for the first lists; nothing is done before");

@@ -22,65 +22,72 @@ pub(super) struct Overlook(pub(super) Arc<Inner>);
 
 impl Overseer for Overlook {
     fn holds(&self, workload: &Workload, now: Timestamp) -> Vec<Reason> {
-        let inner = &self.0;
-        let mut holds = Vec::new();
-        if inner.settings.dry_run {
-            holds.push(Reason::DryRun);
-        }
-        holds.extend(inner.watches.stopped().map(|by| Reason::KillSwitch { by }));
-        let id = &workload.id;
-        if inner.watches.namespace_disabled(id.namespace()) {
-            let by = format!("annotation {} on Namespace {}", switch::ANNOTATION, id.namespace());
-            holds.push(Reason::KillSwitch { by });
-        }
-        match inner.roster().owners.get(id) {
-            Some(object) if object.disabled => {
-                let by = format!("annotation {} on PredictiveAutoscaler {}", switch::ANNOTATION, object.key);
-                holds.push(Reason::KillSwitch { by });
-            }
-            Some(_) => {}
-            // It went a moment ago; the stage has not heard of it yet.
-            None => holds.push(Reason::Paused),
-        }
-        let mode = workload.spec.mode;
-        holds.extend(conflict::obstacle(mode, &others(inner, workload)));
-        if mode >= Mode::ScaleOut {
-            holds.extend(inner.guard.rival(id, now).map(|owner| Reason::Conflict { owner }));
-        }
-        holds
+        holds(&self.0, workload, now)
     }
 
     fn decided(&self, told: &Told<'_>) {
-        let inner = &self.0;
-        let roster = inner.roster();
-        let Some(object) = roster.owners.get(&told.workload.id) else { return };
-        let verdicts = conditions::after(told);
-        let hpas = inner.cluster.autoscalers_of(&told.workload.id);
-        let floor = hpas.iter().find_map(|hpa| {
-            let floor = hpa.floor.as_ref()?;
-            Some(FloorStatus {
-                autoscaler: hpa.name.clone(),
-                replicas: floor.set,
-                original_min_replicas: floor.original,
-            })
-        });
-        let around = Around {
-            generation: object.generation,
-            hpa_replicas: hpas.first().and_then(|hpa| hpa.desired_replicas),
-            floor,
-        };
-        let mut reports = inner.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = reports.entry(object.key.clone()).or_insert_with(|| inner.first_report(object));
-        let before = std::mem::take(&mut report.wanted.conditions);
-        for notice in changes(object, &before, &verdicts) {
-            inner.notices.tell(notice);
+        decided(&self.0, told);
+    }
+}
+
+/// What keeps us from acting on a workload now.
+pub(super) fn holds(inner: &Inner, workload: &Workload, now: Timestamp) -> Vec<Reason> {
+    let mut holds = Vec::new();
+    if inner.settings.dry_run {
+        holds.push(Reason::DryRun);
+    }
+    holds.extend(inner.watches.stopped().map(|by| Reason::KillSwitch { by }));
+    let id = &workload.id;
+    if inner.watches.namespace_disabled(id.namespace()) {
+        let by = format!("annotation {} on Namespace {}", switch::ANNOTATION, id.namespace());
+        holds.push(Reason::KillSwitch { by });
+    }
+    match inner.roster().owners.get(id) {
+        Some(object) if object.disabled => {
+            let by = format!("annotation {} on PredictiveAutoscaler {}", switch::ANNOTATION, object.key);
+            holds.push(Reason::KillSwitch { by });
         }
-        report.wanted.conditions = before;
-        report::take_in(&mut report.wanted, told, &verdicts, around);
-        drop(reports);
-        if let Some(notice) = rescaled(object, told) {
-            inner.notices.tell(notice);
-        }
+        Some(_) => {}
+        // It went a moment ago; the stage has not heard of it yet.
+        None => holds.push(Reason::Paused),
+    }
+    let mode = workload.spec.mode;
+    holds.extend(conflict::obstacle(mode, &others(inner, workload)));
+    if mode >= Mode::ScaleOut {
+        holds.extend(inner.guard.rival(id, now).map(|owner| Reason::Conflict { owner }));
+    }
+    holds
+}
+
+fn decided(inner: &Inner, told: &Told<'_>) {
+    let roster = inner.roster();
+    let Some(object) = roster.owners.get(&told.workload.id) else { return };
+    let verdicts = conditions::after(told);
+    let hpas = inner.cluster.autoscalers_of(&told.workload.id);
+    let floor = hpas.iter().find_map(|hpa| {
+        let floor = hpa.floor.as_ref()?;
+        Some(FloorStatus {
+            autoscaler: hpa.name.clone(),
+            replicas: floor.set,
+            original_min_replicas: floor.original,
+        })
+    });
+    let around = Around {
+        generation: object.generation,
+        hpa_replicas: hpas.first().and_then(|hpa| hpa.desired_replicas),
+        floor,
+    };
+    let mut reports = inner.reports.lock().unwrap_or_else(PoisonError::into_inner);
+    let report = reports.entry(object.key.clone()).or_insert_with(|| inner.first_report(object));
+    let before = std::mem::take(&mut report.wanted.conditions);
+    for notice in changes(object, &before, &verdicts) {
+        inner.notices.tell(notice);
+    }
+    report.wanted.conditions = before;
+    report::take_in(&mut report.wanted, told, &verdicts, around);
+    drop(reports);
+    if let Some(notice) = rescaled(object, told) {
+        inner.notices.tell(notice);
     }
 }
 
@@ -121,7 +128,9 @@ fn rescaled(object: &Found, told: &Told<'_>) -> Option<Notice> {
 fn changes(object: &Found, before: &[Condition], verdicts: &[Verdict]) -> Vec<Notice> {
     let told = verdicts.iter().filter_map(|verdict| {
         let good = match verdict.kind {
-            ConditionType::AbleToScale | ConditionType::ScalingActive | ConditionType::ForecastTrusted => true,
+            ConditionType::AbleToScale | ConditionType::ScalingActive | ConditionType::ForecastTrusted => {
+                true
+            }
             ConditionType::Conflict => false,
             ConditionType::ScalingLimited | ConditionType::ForecastReady => return None,
         };

@@ -70,8 +70,21 @@ pub fn difference(a: &PredictiveAutoscalerStatus, b: &PredictiveAutoscalerStatus
         return Difference::None;
     }
     let news = !conditions::same(&a.conditions, &b.conditions)
-        || (a.observed_generation, a.mode, a.current_replicas, a.desired_replicas, &a.floor, &a.last_scale_time)
-            != (b.observed_generation, b.mode, b.current_replicas, b.desired_replicas, &b.floor, &b.last_scale_time);
+        || (
+            a.observed_generation,
+            a.mode,
+            a.current_replicas,
+            a.desired_replicas,
+            &a.floor,
+            &a.last_scale_time,
+        ) != (
+            b.observed_generation,
+            b.mode,
+            b.current_replicas,
+            b.desired_replicas,
+            &b.floor,
+            &b.last_scale_time,
+        );
     if news {
         return Difference::News;
     }
@@ -97,7 +110,12 @@ pub struct Around {
 }
 
 /// Takes a decision into the status of its object.
-pub fn take_in(status: &mut PredictiveAutoscalerStatus, told: &Told<'_>, verdicts: &[Verdict], around: Around) {
+pub fn take_in(
+    status: &mut PredictiveAutoscalerStatus,
+    told: &Told<'_>,
+    verdicts: &[Verdict],
+    around: Around,
+) {
     let decision = told.decision;
     let now = time(decision.at);
     status.observed_generation = around.generation;
@@ -138,9 +156,7 @@ pub fn take_in(status: &mut PredictiveAutoscalerStatus, told: &Told<'_>, verdict
 fn says_something_new(last: Option<&DecisionStatus>, entry: &DecisionStatus) -> bool {
     let Some(last) = last else { return true };
     let names = |of: &DecisionStatus| of.reasons.iter().map(|r| r.reason.clone()).collect::<Vec<_>>();
-    entry.applied
-        || (last.desired, last.mode) != (entry.desired, entry.mode)
-        || names(last) != names(entry)
+    entry.applied || (last.desired, last.mode) != (entry.desired, entry.mode) || names(last) != names(entry)
 }
 
 fn tenths(span: Duration) -> f64 {
@@ -185,7 +201,8 @@ mod tests {
     fn news_is_written_soon_numbers_each_minute_and_details_rarely() {
         let old = PredictiveAutoscalerStatus { desired_replicas: Some(3), ..Default::default() };
         let pace = Pace::default();
-        let due = |new: &PredictiveAutoscalerStatus, s| pace.due(difference(&old, new), Duration::from_secs(s));
+        let due =
+            |new: &PredictiveAutoscalerStatus, s| pace.due(difference(&old, new), Duration::from_secs(s));
         assert!(!due(&old, 100_000));
         let news = PredictiveAutoscalerStatus { desired_replicas: Some(4), ..old.clone() };
         assert!(due(&news, 2) && !due(&news, 1));

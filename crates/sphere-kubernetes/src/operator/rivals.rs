@@ -186,6 +186,9 @@ mod tests {
             rivals.see(at(s), 3, &LIMITS);
         }
         assert!(!rivals.held(at(3000)));
-        assert_eq!(rivals, Rivals { expected: Some(3), changes: rivals.changes.clone(), ..Rivals::default() });
+        assert_eq!(
+            rivals,
+            Rivals { expected: Some(3), changes: rivals.changes.clone(), ..Rivals::default() }
+        );
     }
 }

@@ -82,8 +82,7 @@ impl Roster {
                 }
                 Ok(workload) => match roster.owners.get(&workload.id) {
                     Some(older) => {
-                        let refusal =
-                            Refusal::Twin { of: older.key.clone(), target: workload.id.clone() };
+                        let refusal = Refusal::Twin { of: older.key.clone(), target: workload.id.clone() };
                         roster.refused.push((object, refusal));
                     }
                     None => {
@@ -150,7 +149,10 @@ mod tests {
 
     #[test]
     fn an_object_that_can_not_be_meant_keeps_nothing_from_others() {
-        let broken = Arc::new(Found { workload: Err(vec!["a".into(), "b".into()]), ..(*found("x", "web", 1)).clone() });
+        let broken = Arc::new(Found {
+            workload: Err(vec!["a".into(), "b".into()]),
+            ..(*found("x", "web", 1)).clone()
+        });
         let roster = Roster::new(vec![broken, found("y", "web", 2)]);
         assert_eq!(roster.owners.len(), 1);
         assert_eq!(roster.refused[0].1, Refusal::Invalid(vec!["a".into(), "b".into()]));

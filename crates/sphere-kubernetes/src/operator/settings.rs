@@ -74,8 +74,10 @@ fn own_namespace_from(variable: Option<String>, file: &Path, otherwise: &str) ->
 /// whose node is cut off) would both take the lease for theirs.
 pub fn identity() -> String {
     let named = |name: &str| std::env::var(name).ok().filter(|text| !text.trim().is_empty());
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned());
-    let name = named("POD_NAME").or_else(|| named("HOSTNAME")).or_else(host).unwrap_or_else(|| "sphere".into());
+    let host =
+        || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|host| host.trim().to_owned());
+    let name =
+        named("POD_NAME").or_else(|| named("HOSTNAME")).or_else(host).unwrap_or_else(|| "sphere".into());
     format!("{name}_{:08x}", fastrand::u32(..))
 }
 

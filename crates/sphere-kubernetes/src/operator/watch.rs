@@ -127,8 +127,7 @@ impl Watches {
                 continue;
             }
             let version = (meta.uid.clone().unwrap_or_default(), meta.generation);
-            let workload =
-                parsed.remove(&version).unwrap_or_else(|| parse(&object, self.step));
+            let workload = parsed.remove(&version).unwrap_or_else(|| parse(&object, self.step));
             kept.insert(version.clone(), workload.clone());
             all.push(Arc::new(Found {
                 key: ObjectKey {
@@ -242,7 +241,10 @@ async fn look(
                 Ok(found) => switch::annotated(found.metadata.annotations.as_ref()),
                 Err(kube::Error::Api(status)) if status.code == 403 => {
                     if told.insert(namespace.clone()) {
-                        warn!(namespace, "the annotation of this namespace can not be read (get namespaces is forbidden): it can not switch us off");
+                        warn!(
+                            namespace,
+                            "the annotation of this namespace can not be read (get namespaces is forbidden): it can not switch us off"
+                        );
                     }
                     continue;
                 }
@@ -252,8 +254,7 @@ async fn look(
                 }
             };
             let mut disabled = disabled.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed =
-                if off { disabled.insert(namespace.clone()) } else { disabled.remove(namespace) };
+            let changed = if off { disabled.insert(namespace.clone()) } else { disabled.remove(namespace) };
             drop(disabled);
             if changed {
                 tell.send_replace(());

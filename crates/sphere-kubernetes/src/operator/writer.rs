@@ -96,7 +96,11 @@ fn status_of(object: &Guarded) -> PredictiveAutoscalerStatus {
 }
 
 /// The body of a write: what differs, for the version it differs from.
-fn body(object: &Guarded, old: &PredictiveAutoscalerStatus, new: &PredictiveAutoscalerStatus) -> Option<Value> {
+fn body(
+    object: &Guarded,
+    old: &PredictiveAutoscalerStatus,
+    new: &PredictiveAutoscalerStatus,
+) -> Option<Value> {
     let (old, new) = (serde_json::to_value(old).ok()?, serde_json::to_value(new).ok()?);
     // Of an object that can not be read the old status is not known; the new one replaces what it can.
     let change = patch::diff(&old, &new)?;
@@ -107,7 +111,8 @@ async fn write(inner: &Inner, due: &Due) -> &'static str {
     let Some(body) = body(&due.object, &due.old, &due.new) else { return "unchanged" };
     let Some(until) = inner.leadership.until() else { return "not_leading" };
     let api: Api<PredictiveAutoscaler> = Api::namespaced(inner.client.clone(), &due.key.namespace);
-    let params = PatchParams { field_manager: Some(inner.settings.field_manager.clone()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some(inner.settings.field_manager.clone()), ..PatchParams::default() };
     let patch = Patch::Merge(&body);
     // The answer may be an object that can not be read as ours: it is not looked at.
     let call = async {

@@ -54,7 +54,11 @@ pub(super) fn plan(
 }
 
 /// Gives orders to the target, [`TARGET_CALLS`] at a time; the outcomes in their order.
-pub(super) async fn carry_out(stage: &AutoscaleStage, orders: Vec<Order>, patience: Duration) -> Vec<Outcome> {
+pub(super) async fn carry_out(
+    stage: &AutoscaleStage,
+    orders: Vec<Order>,
+    patience: Duration,
+) -> Vec<Outcome> {
     let deadline = Instant::now() + patience;
     stream::iter(orders)
         .map(|order| async move {

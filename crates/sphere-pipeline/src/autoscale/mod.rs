@@ -385,8 +385,7 @@ impl Running {
         let mut made = Vec::with_capacity(ids.len());
         for (((id, mut decision), asked), outcome) in decisions.into_iter().zip(asked).zip(outcomes) {
             let Some(subject) = self.subjects.get_mut(id) else { continue };
-            let to =
-                apply::settle(&self.stage, &mut self.budget, subject, &mut decision, asked, &outcome);
+            let to = apply::settle(&self.stage, &mut self.budget, subject, &mut decision, asked, &outcome);
             subject.record(decision.at, &decision, to);
             self.stage.metrics.decision(id, &decision);
             if let Some(issued_at) = subject.newly_used() {

@@ -4,9 +4,9 @@ use super::CliError;
 use super::service::{self, ALL, ServiceArgs, block_on, parts_error};
 use clap::Args;
 use sphere::config::Use;
+use sphere::service::logging;
 use sphere::service::operator;
 use sphere::service::supervise::{self, Plan};
-use sphere::service::logging;
 use sphere_pipeline::collect::Shard;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -64,8 +64,7 @@ pub fn run(args: &OperatorArgs) -> Result<(), CliError> {
     if let Some((key, problem)) = config.operator.problems().into_iter().next() {
         return Err(CliError::Input(format!("operator.{key}: {problem}")));
     }
-    let plan =
-        Plan { stages: ALL.to_vec(), shard: Shard { number: 0, of: 1 }, limit: args.service.limit };
+    let plan = Plan { stages: ALL.to_vec(), shard: Shard { number: 0, of: 1 }, limit: args.service.limit };
     if args.service.check {
         return service::check(&loaded, &plan, args.service.output);
     }

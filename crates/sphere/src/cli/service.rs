@@ -3,7 +3,9 @@
 use super::{CliError, Output, colour, print, print_json};
 use clap::Args;
 use serde_json::json;
-use sphere::config::{self, BusConfig, Loaded, LogFormat, SourceConfig, Span, StoreConfig, TargetConfig, Use};
+use sphere::config::{
+    self, BusConfig, Loaded, LogFormat, SourceConfig, Span, StoreConfig, TargetConfig, Use,
+};
 use sphere::service::parts::{self, Parts, PartsError};
 use sphere::service::summary::Summary;
 use sphere::service::supervise::{self, Plan};

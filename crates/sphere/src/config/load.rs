@@ -98,15 +98,30 @@ fn operator_defaults(root: &mut Node) {
 fn misplaced(purpose: Use, config: &Config, root: &Node, reader: &mut Reader<'_>) {
     match purpose {
         Use::Pipeline if config.source == SourceConfig::Kubernetes => {
-            reader.meaning(root, "", "source", "kubernetes is for `sphere operator`; prometheus or simulatedCluster expected");
+            reader.meaning(
+                root,
+                "",
+                "source",
+                "kubernetes is for `sphere operator`; prometheus or simulatedCluster expected",
+            );
         }
         Use::Pipeline => {}
         Use::Operator => {
             if config.source == SourceConfig::SimulatedCluster {
-                reader.meaning(root, "", "source", "simulatedCluster given; `sphere operator` takes kubernetes or prometheus");
+                reader.meaning(
+                    root,
+                    "",
+                    "source",
+                    "simulatedCluster given; `sphere operator` takes kubernetes or prometheus",
+                );
             }
             if config.target != TargetConfig::None {
-                reader.meaning(root, "", "target", "`sphere operator` scales the objects of the cluster; leave this out");
+                reader.meaning(
+                    root,
+                    "",
+                    "target",
+                    "`sphere operator` scales the objects of the cluster; leave this out",
+                );
             }
             if config.clock != ClockConfig::default() {
                 reader.meaning(root, "", "clock", "`sphere operator` lives in real time; leave this out");
@@ -167,8 +182,8 @@ pub fn load_text_for(name: &str, text: &str, folder: &Path, purpose: Use) -> Res
     if let Some(cluster) = simulated {
         problems.extend(simulated_specs(name, cluster, defaults.as_ref(), &config, &mut specs));
     }
-    let none = purpose == Use::Pipeline
-        && specs.is_empty() && problems.is_empty() && reader.problems.is_empty();
+    let none =
+        purpose == Use::Pipeline && specs.is_empty() && problems.is_empty() && reader.problems.is_empty();
     if none {
         let place = list.as_ref().map_or(Place::default(), |node| node.place);
         reader.problem(

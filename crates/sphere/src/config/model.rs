@@ -2,10 +2,10 @@
 //!
 //! The types of the configuration file. Every key has a default; unknown keys are refused.
 
+use super::operator::OperatorConfig;
 use super::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use super::operator::OperatorConfig;
 use sphere_kafka::KafkaConfig;
 use sphere_kubernetes::config::KubernetesConfig;
 use sphere_pipeline::autoscale::AutoscaleSettings;

@@ -26,7 +26,11 @@ pub async fn build(loaded: &Loaded, stop: &CancellationToken) -> Result<Parts, P
     info!(
         namespace = settings.own_namespace,
         identity = settings.identity,
-        looks_after = if settings.namespaces.is_empty() { "all namespaces".into() } else { settings.namespaces.join(", ") },
+        looks_after = if settings.namespaces.is_empty() {
+            "all namespaces".into()
+        } else {
+            settings.namespaces.join(", ")
+        },
         dry_run = settings.dry_run,
         "operator"
     );
@@ -68,7 +72,8 @@ pub async fn build(loaded: &Loaded, stop: &CancellationToken) -> Result<Parts, P
 fn settings(loaded: &Loaded, otherwise: &str) -> OperatorSettings {
     let (config, told) = (&loaded.config, &loaded.config.operator);
     OperatorSettings {
-        namespaces: if told.namespaces.is_empty() { &config.kubernetes.namespaces } else { &told.namespaces }.clone(),
+        namespaces: if told.namespaces.is_empty() { &config.kubernetes.namespaces } else { &told.namespaces }
+            .clone(),
         lease_name: told.lease.name.clone(),
         lease: told.lease.times(),
         dry_run: told.dry_run,
