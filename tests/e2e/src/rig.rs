@@ -18,7 +18,7 @@ pub struct Rig {
     pub harness: Harness,
     pub(crate) kubeconfig: PathBuf,
     /// The program of the control plane, which is kubectl, too.
-    pub(crate) program: PathBuf,
+    pub program: PathBuf,
 }
 
 const HOW: &str = "is not set: these tests need a control plane; run make e2e, or make controlplane and export what it prints";

@@ -133,7 +133,7 @@ async fn a_killed_leader_is_replaced_and_two_never_write() {
     let before = holder().await.unwrap();
     let first = before["spec"]["holderIdentity"].as_str().unwrap().to_owned();
     assert!(first.starts_with('a'), "the first one leads: {before}");
-    assert_eq!(second.metric("sphere_operator_leader", &[]).await, Some(0.0), "the second one waits");
+    assert_eq!(second.metric("sphere_leader", &[]).await, Some(0.0), "the second one waits");
     // Killed while it is needed: demand goes up at the same moment.
     stage.rig.harness.cores(&stage.space.name, "web", 3.6).await;
     stage.operator.kill().await;

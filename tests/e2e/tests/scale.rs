@@ -42,7 +42,7 @@ async fn five_hundred_workloads_are_decided_in_every_sync() {
     report.figure(format!("all decided {:.0} s after the last was created", created.elapsed().as_secs_f64()));
 
     // A steady minute and a half.
-    let requests = async || operator.metric("sphere_operator_api_requests_total", &[]).await;
+    let requests = async || operator.metric("sphere_api_requests_total", &[]).await;
     let (cpu_before, _) = operator.usage();
     let (requests_before, began) = (requests().await, Instant::now());
     tokio::time::sleep(Duration::from_secs(90)).await;
