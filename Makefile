@@ -7,10 +7,10 @@ ARGS ?=
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-pipeline generate schemas smoke chart manifests image audit clean
+.PHONY: help demo test check bench bench-pipeline controlplane e2e generate schemas smoke chart manifests image audit clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build the release binary and show what SPHERE does, without a cluster
 	@scripts/setup.sh
@@ -37,6 +37,14 @@ bench-pipeline: ## Measure the pipeline on a Kafka and a Redis it starts: one JS
 	$(CARGO) build --release --locked --package sphere
 	@$(CARGO) run --quiet --locked --package sphere-testkit --example with_services -- \
 		$${CARGO_TARGET_DIR:-target}/release/sphere bench pipeline --output json $(ARGS)
+
+controlplane: ## Build and run a Kubernetes control plane in the foreground, for tests and by hand (needs Go)
+	@scripts/setup.sh go
+	@scripts/controlplane.sh run $(ARGS)
+
+e2e: ## Test the operator on a Kubernetes control plane that it starts (needs Go; ARGS picks tests by name)
+	@scripts/setup.sh go
+	@scripts/e2e.sh $(ARGS)
 
 generate: ## Write the generated files (contracts, definition of the Kubernetes resource) anew
 	@scripts/setup.sh

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Is everything here that the Makefile needs? Installs what is missing, says nothing when nothing is.
 #
-#     scripts/setup.sh [make] [python] [venv] [deny] [kafka] [redis] [prometheus] [clock] [helm] [buildah]
+#     scripts/setup.sh [make] [python] [venv] [deny] [go] [kafka] [redis] [prometheus] [clock] [helm] [buildah]
 #
 # Always wanted: cargo, by rustup, a C linker, and what the Kafka client is built with (C++ compiler, make, pkg-config,
-# OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny, the Kafka broker that tests start
+# OpenSSL, zlib). On request: make, python3, python3 with venv and pip, cargo-deny, Go (new enough for the
+# Kubernetes control plane that tests start; Debian's own fetches it), the Kafka broker that tests start
 # (Java, Maven, and its jars, in a cache outside the checkout), the programs of Redis, prometheus with promtool (tests
 # start both themselves on ports of their own; the services of the packages are kept from starting or not needed),
 # libfaketime, with which tests let the clock of a process jump, helm and what else checks the chart (in a cache outside
@@ -45,6 +46,12 @@ for want in cc client "$@"; do
         python) have python3 || packages+=(python3) ;;
         venv) python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv) ;;
         deny) ;;
+        go)
+            # Any Go will do: it fetches a newer one, see scripts/go.sh.
+            have go || packages+=(golang-go)
+            # Tells where modules are from and checks their sums over TLS.
+            [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+            ;;
         redis)
             have redis-server || packages+=(redis-server)
             have redis-cli || packages+=(redis-tools)
@@ -64,7 +71,7 @@ for want in cc client "$@"; do
             have buildah || packages+=(buildah)
             [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
             ;;
-        *) die "unknown argument '$want'; known are make, python, venv, deny, kafka, redis, prometheus, clock, helm, buildah" ;;
+        *) die "unknown argument '$want'; known are make, python, venv, deny, go, kafka, redis, prometheus, clock, helm, buildah" ;;
     esac
 done
 
@@ -113,6 +120,9 @@ case " $* " in
                 die "could not install cargo-deny; try: cargo install --locked cargo-deny --version $DENY_VERSION"
         fi
         ;;
+esac
+case " $* " in
+    *" go "*) scripts/go.sh >/dev/null ;;
 esac
 case " $* " in
     *" kafka "*) scripts/kafka-jars.sh >/dev/null ;;

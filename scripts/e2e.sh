@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Tests the operator on a Kubernetes control plane: starts one, runs the suite, stops it, and prints what came out.
+#
+#     scripts/e2e.sh [arguments of the test programs, e.g. part of a test's name]
+#
+# With SPHERE_TEST_KUBECONFIG and SPHERE_TEST_HARNESS set it uses the control plane they name. The table is kept in
+# target/e2e.md, logs in target/e2e. Exit code 0: all passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+logs=$(cd "$target" && pwd)/e2e
+rm -rf "$logs"
+mkdir -p "$logs"
+export SPHERE_E2E_ROWS=$logs/rows SPHERE_E2E_LOGS=$logs/operators
+: >"$SPHERE_E2E_ROWS"
+say() { printf 'e2e: %s\n' "$*" >&2; }
+
+control=
+stop() {
+    if [ -n "$control" ] && kill -0 "$control" 2>/dev/null; then
+        kill "$control"
+        wait "$control" 2>/dev/null || true
+    fi
+}
+trap stop EXIT
+
+say "building the operator and the tests"
+cargo build --locked --package sphere --bin sphere
+cargo test --locked --package sphere-e2e --no-run
+
+(cd tests/e2e/controlplane && "$(../../../scripts/go.sh)" test ./internal/...) >&2
+program=$(scripts/controlplane.sh build)
+if [ -z "${SPHERE_TEST_KUBECONFIG:-}" ] || [ -z "${SPHERE_TEST_HARNESS:-}" ]; then
+    data=$logs/controlplane
+    "$program" run --data "$data" >"$logs/controlplane.out" 2>&1 &
+    control=$!
+    until grep -q ' s  ready$' "$logs/controlplane.out" 2>/dev/null; do
+        kill -0 "$control" 2>/dev/null || { cat "$logs/controlplane.out" >&2; exit 1; }
+        sleep 1
+    done
+    export SPHERE_TEST_KUBECONFIG=$data/kubeconfig
+    SPHERE_TEST_HARNESS=$(cat "$data/control")
+    export SPHERE_TEST_HARNESS
+fi
+
+began=$SECONDS
+code=0
+# What is shared is broken in `faults` only, and test programs run one after the other; within one, some at a time.
+cargo test --locked --package sphere-e2e --no-fail-fast -- --include-ignored --test-threads="${SPHERE_E2E_THREADS:-4}" "$@" ||
+    code=$?
+{
+    printf '# End-to-end tests\n\nKubernetes: %s. %d s in total.\n\n' \
+        "$("$program" kubectl --kubeconfig "$SPHERE_TEST_KUBECONFIG" version | sed -n 's/^Server Version: //p')" $((SECONDS - began))
+    printf '| test | result | seconds | figures |\n|---|---|---|---|\n'
+    cat "$SPHERE_E2E_ROWS"
+} | tee "$target/e2e.md"
+exit "$code"

@@ -1,0 +1,157 @@
+//! Does each mode do what it says, and nothing else?
+
+use serde_json::json;
+use sphere_e2e::{App, Installation, Patience, Report, Rig, Space, eventually, throughout};
+use std::time::Duration;
+
+/// An operator for one namespace with one workload `web` of two pods.
+async fn stage(name: &str, app: App) -> (Rig, Space, Installation) {
+    let rig = Rig::attach().await;
+    let space = rig.space(name).await;
+    space.deploy("web", app).await;
+    let installed = Installation::new(&rig, &[&space]).await;
+    (rig, space, installed)
+}
+
+/// Decisions come, made from metrics.
+async fn decided(space: &Space) {
+    eventually("a decision from metrics", Patience::DECISION, async || {
+        let now = space.read("web").await?;
+        if now.holds("ScalingActive", "True") && now.number("reactiveReplicas").is_some() {
+            Ok(())
+        } else {
+            Err(now.0["status"].to_string())
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn observe_decides_and_touches_nothing() {
+    let _report = Report::begin("observe_decides_and_touches_nothing");
+    let (rig, space, installed) = stage("observe", App::default()).await;
+    let _operator = installed.start("a", json!({})).await;
+    space.autoscaler("web", json!({"maxReplicas": 10})).await;
+    // Four pods' worth of work for two.
+    rig.harness.cores(&space.name, "web", 1.8).await;
+    eventually("it would scale up", Patience::DECISION, async || {
+        let now = space.read("web").await?;
+        let wants = now.number("reactiveReplicas").unwrap_or(0);
+        if wants > 2 { Ok(()) } else { Err(now.0["status"].to_string()) }
+    })
+    .await;
+    throughout("it does not", Duration::from_secs(45), async || match space.replicas("web").await? {
+        2 => Ok(()),
+        other => Err(format!("{other} replicas")),
+    })
+    .await;
+    let now = space.read("web").await.unwrap();
+    let decision = &now.status("decisions")[0];
+    assert_eq!(decision["applied"], false, "{decision}");
+    let reasons = decision["reasons"].to_string();
+    assert!(reasons.contains("ObserveOnly"), "the decision says why nothing happened: {reasons}");
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn full_scales_out_and_in() {
+    let mut report = Report::begin("full_scales_out_and_in");
+    let (rig, space, installed) = stage("full", App::default()).await;
+    let _operator = installed.start("a", json!({})).await;
+    let spec = json!({
+        "maxReplicas": 10, "minReplicas": 2, "mode": "Full",
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 30}},
+    });
+    space.autoscaler("web", spec).await;
+    rig.harness.cores(&space.name, "web", 2.4).await;
+    // 2.4 cores at 80 % of 0.5 are six pods.
+    space.ready("web", 6).await;
+    report.figure(format!("out after {:.0} s", rig.harness.score(&space.name, "web").await.seconds));
+    rig.harness.cores(&space.name, "web", 0.3).await;
+    eventually("it scales in", Patience::FORECAST, async || match space.replicas("web").await? {
+        2 => Ok(()),
+        other => Err(format!("{other} replicas")),
+    })
+    .await;
+    report.figure(format!("in after {:.0} s", rig.harness.score(&space.name, "web").await.seconds));
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn scale_out_never_goes_below_what_an_hpa_would_choose() {
+    let _report = Report::begin("scale_out_never_goes_below_what_an_hpa_would_choose");
+    let (rig, space, installed) = stage("scaleout", App::default()).await;
+    let _operator = installed.start("a", json!({})).await;
+    space.autoscaler("web", json!({"maxReplicas": 10, "minReplicas": 2, "mode": "ScaleOut"})).await;
+    rig.harness.cores(&space.name, "web", 2.4).await;
+    eventually("it scales out", Patience::DECISION, async || match space.replicas("web").await? {
+        out if out >= 6 => Ok(()),
+        other => Err(format!("{other} replicas")),
+    })
+    .await;
+    throughout("the size covers the reactive answer", Duration::from_secs(60), async || {
+        let now = space.read("web").await?;
+        let (reactive, desired) = (now.number("reactiveReplicas"), now.number("desiredReplicas"));
+        if reactive.is_none() || desired >= reactive { Ok(()) } else { Err(now.0["status"].to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn floor_raises_the_minimum_of_an_hpa_and_gives_it_back() {
+    let mut report = Report::begin("floor_raises_the_minimum_of_an_hpa_and_gives_it_back");
+    let (rig, space, installed) = stage("floor", App { startup_seconds: 20, ..App::default() }).await;
+    space.hpa("web", 2, 12, 80).await;
+    let _operator = installed.start("a", json!({})).await;
+    space.autoscaler("web", json!({"maxReplicas": 12, "minReplicas": 2, "mode": "Floor"})).await;
+    // A steady rise that a forecast can follow, after some minutes in which it earns trust.
+    let demand = json!({"cores": [[0, 0.8], [420, 0.8], [900, 4.5]], "between": "linear"});
+    rig.harness.demand(&space.name, "web", demand).await;
+    let raised = eventually("the minimum is raised", Patience::FORECAST, async || {
+        let hpa = space.read_hpa("web").await?;
+        let minimum = hpa.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+        if minimum > 2 { Ok(minimum) } else { Err(format!("the minimum is {minimum}")) }
+    })
+    .await;
+    report.figure(format!("raised to {raised} at {:.0} s", rig.harness.score(&space.name, "web").await.seconds));
+    let hpa = rig.kubectl(&["get", "hpa", "web", "-n", &space.name, "-o", "json", "--show-managed-fields"], None).await.unwrap();
+    assert!(hpa.contains("\"sphere\""), "by server-side apply under our own name: {hpa}");
+    assert!(space.read("web").await.unwrap().status("floor")["originalMinReplicas"] == 2);
+    space.drop_autoscaler("web").await;
+    eventually("the minimum is given back", Patience::DECISION, async || {
+        let hpa = space.read_hpa("web").await?;
+        let minimum = hpa.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+        let ours = hpa.metadata.annotations.unwrap_or_default().keys().any(|key| key.contains("sphere.dev"));
+        if minimum == 2 && !ours { Ok(()) } else { Err(format!("minimum {minimum}, our annotations: {ours}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn paused_decides_and_touches_nothing_until_resumed() {
+    let _report = Report::begin("paused_decides_and_touches_nothing_until_resumed");
+    let (rig, space, installed) = stage("paused", App::default()).await;
+    let _operator = installed.start("a", json!({})).await;
+    space.autoscaler("web", json!({"maxReplicas": 10, "mode": "Full", "paused": true})).await;
+    decided(&space).await;
+    rig.harness.cores(&space.name, "web", 1.8).await;
+    eventually("it would scale up", Patience::DECISION, async || {
+        let now = space.read("web").await?;
+        if now.number("reactiveReplicas").unwrap_or(0) > 2 { Ok(()) } else { Err(now.0["status"].to_string()) }
+    })
+    .await;
+    throughout("it does not", Duration::from_secs(30), async || match space.replicas("web").await? {
+        2 => Ok(()),
+        other => Err(format!("{other} replicas")),
+    })
+    .await;
+    space.edit_autoscaler("web", json!({"paused": false})).await;
+    eventually("now it does", Patience::DECISION, async || match space.replicas("web").await? {
+        2 => Err("still 2 replicas".into()),
+        _ => Ok(()),
+    })
+    .await;
+}
