@@ -10,7 +10,7 @@
 //! | constant | the constant |
 
 use super::windowed::{Fitted, WindowConfig, Windowed};
-use crate::fit::ets::{Fit, Spec, fit, select};
+use crate::fit::ets::{Fit, Spec, fit_quickly, select};
 use crate::fit::nonseasonal::TrendKind;
 use crate::fit::seasonal::SeasonKind;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ impl State {
             .chain(&fit.season)
             .all(|v| v.is_finite());
         let largest = values.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
-        finite.then(|| Self {
+        finite.then_some(Self {
             spec: fit.spec,
             alpha: fit.alpha,
             beta: fit.beta,
@@ -165,7 +165,7 @@ impl Fitted for EtsFit {
         // A season that the window did not hold when the model was chosen calls for a new choice.
         let two = 2 * self.period;
         let keep = again && (self.chosen_on >= two || values.len() < two);
-        let kept = before.filter(|_| keep).and_then(|spec| fit(values, spec, self.period));
+        let kept = before.filter(|_| keep).and_then(|spec| fit_quickly(values, spec, self.period));
         let found = kept.or_else(|| {
             self.chosen_on = values.len();
             select::select(values, self.period)
@@ -203,7 +203,7 @@ pub(super) fn damped_or_level(values: &[f64]) -> Option<State> {
     let spec = |trend| Spec { multiplicative_error: false, trend, season: None };
     let best = [TrendKind::None, TrendKind::Damped]
         .into_iter()
-        .filter_map(|trend| fit(values, spec(trend), 0))
+        .filter_map(|trend| fit_quickly(values, spec(trend), 0))
         .min_by(|a, b| a.aicc.total_cmp(&b.aicc))?;
     State::new(best, values)
 }

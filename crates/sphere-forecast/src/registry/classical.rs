@@ -77,9 +77,9 @@ pub(super) const CLASSICAL: [ModelInfo; 12] = [
         source: "SPHERE's founding configuration",
     },
     ModelInfo {
-        form: "ensemble(<model>,<model>,…)",
+        form: "ensemble(<models>)",
         example: "ensemble(ses,damped-holt,theta)",
-        description: "up to 8 models, weighted by their recent errors; `;` separates them, too",
+        description: "2 to 8 models, separated by , or ; and weighted by their recent errors",
         source: FPP3,
     },
 ];

@@ -159,7 +159,7 @@ pub(crate) fn fit_in(
     let path = whole.path(&arma, &differences(&noise, &delta), &noise, &delta, length, exact);
     let finite = log_likelihood.is_finite()
         && beta.iter().chain(&path).chain(&gain).chain(&autoregression).all(|v| v.is_finite());
-    finite.then(|| Fit {
+    finite.then_some(Fit {
         order,
         coefficients: arma.short,
         beta,

@@ -9,7 +9,8 @@
 //! everything, for the models within [`PROMISING`] of the best.
 
 use super::{Candidate, Depth, Fit, Spec};
-use crate::fit::nonseasonal::TrendKind;
+use crate::fit::nonseasonal::{self, TrendKind};
+use crate::fit::search::Effort;
 use crate::fit::seasonal::SeasonKind;
 
 /// Difference of AICc in the first round beyond which a model is given up: its initial season would have to
@@ -41,18 +42,23 @@ pub fn admissible(values: &[f64], period: usize) -> Vec<Spec> {
 /// The best model by AICc; `None` for fewer than four values.
 pub fn select(values: &[f64], period: usize) -> Option<Fit> {
     let n = values.len();
+    // One start for both kinds of error.
+    let effort = Effort { starts: 1, ..Effort::default() };
+    let known = |trend| nonseasonal::fit_with(values, trend, effort);
+    let known = [TrendKind::None, TrendKind::Additive, TrendKind::Damped].map(|trend| (trend, known(trend)));
+    let start = |trend| known.iter().find(|(t, _)| *t == trend).and_then(|(_, fit)| *fit);
     let mut candidates: Vec<Candidate> = admissible(values, period)
         .into_iter()
-        .filter_map(|spec| Candidate::begin(values, spec, period, Depth::Quick))
+        .filter_map(|spec| Candidate::begin(values, spec, period, start(spec.trend)))
         .collect();
     candidates.sort_by(|a, b| a.aicc(n).total_cmp(&b.aicc(n)));
     let limit = candidates.first()?.aicc(n) + PROMISING;
     let best = candidates
         .into_iter()
         .take_while(|c| c.aicc(n) <= limit)
-        .map(|c| c.polish(values, Depth::Quick))
+        .map(|c| c.polish(values, Depth::Rank))
         .min_by(|a, b| a.aicc(n).total_cmp(&b.aicc(n)))?;
-    Some(best.finish(values))
+    Some(best.polish(values, Depth::Quick).finish(values))
 }
 
 #[cfg(test)]
