@@ -2,8 +2,8 @@
 //!
 //! Seasonal ARIMA with regressors (Box & Jenkins, *Time Series Analysis*, 1970): `φ(B) Φ(Bᵐ) (1−B)ᵈ (1−Bᵐ)ᴰ (y − xβ) =
 //! θ(B) Θ(Bᵐ) a`. Estimation is by exact Gaussian maximum likelihood of the differenced window, computed by the
-//! innovations algorithm ([`innovations`]); scale and regression coefficients are concentrated out, and what is
-//! left, one number per ARMA coefficient, is searched by least squares ([`super::least_squares`]). Coefficients go
+//! innovations algorithm (`innovations.rs`); scale and regression coefficients are concentrated out, and what is
+//! left, one number per ARMA coefficient, is searched by least squares (`least_squares.rs`). Coefficients go
 //! through partial autocorrelations (Monahan, *Biometrika* 71, 1984), so every trial is stationary and invertible.
 //! When the expanded polynomials are longer than [`LONGEST_EXACT`] the likelihood is conditional on the first
 //! values instead, as exactness would cost the square of the season.
