@@ -3,9 +3,9 @@
 
     scripts/bench.py
 
-Prints one JSON object on stdout, progress on stderr. The fit of Holt's method is timed beside statsmodels on the
-same numbers (in a virtual environment below target/, made on first use); `holt_fit_speedup` is the ratio of the two. It
-is null where statsmodels can not be installed. Figures of different machines or moments are not comparable; ratios are.
+Prints one JSON object on stdout, progress on stderr. The fits are timed beside statsmodels and statsforecast on the
+same numbers (in a virtual environment below target/, made on first use); `holt_fit_speedup` and `classical_speedup` are the
+ratios. They are null where the packages can not be installed. Figures of different machines or moments are not comparable; ratios are.
 """
 
 import hashlib
@@ -53,21 +53,29 @@ def environment():
     return python
 
 
-def statsmodels():
+def reference(script):
+    """What a script of the references measures; None where they can not be installed."""
     try:
         python = environment()
     except subprocess.CalledProcessError as error:
-        say(f"statsmodels is not measured: {error}")
+        say(f"{script} is not measured: {error}")
         return None
-    say("statsmodels: measuring")
-    return json.loads(run([python, FORECAST / "benches" / "statsmodels_holt.py"]))
+    say(f"{script}: measuring")
+    return json.loads(run([python, FORECAST / "benches" / script]))
 
 
 def main():
-    result = {"forecast": example("sphere-forecast", "bench_forecast"), "statsmodels": statsmodels()}
+    result = {"forecast": example("sphere-forecast", "bench_forecast")}
+    result["statsmodels"] = reference("statsmodels_holt.py")
     ours_us = result["forecast"]["holt_fit_us"]
     theirs = result["statsmodels"]
     result["holt_fit_speedup"] = round(theirs["statsmodels_holt_fit_ms"] * 1000 / ours_us, 1) if theirs else None
+    result["classical_us"] = example("sphere-forecast", "bench_classical")
+    result["classical_reference_us"] = reference("classical.py")
+    result["classical_speedup"] = result["classical_reference_us"] and {
+        name: round(theirs_us / result["classical_us"][name], 1)
+        for name, theirs_us in result["classical_reference_us"].items()
+    }
     if (ROOT / "crates" / "sphere-sim" / "examples" / "bench_simulate.rs").exists():
         result["simulate"] = example("sphere-sim", "bench_simulate")
     print(json.dumps(result))

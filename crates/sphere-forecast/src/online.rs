@@ -243,6 +243,7 @@ impl<M: PointModel> Forecaster for Online<M> {
                 return Observed::Rejected;
             }
             self.last_step = Some(at);
+            self.model.begins_at(at, self.config.step_ms);
             self.learn(value);
             return Observed::Accepted { missed: 0 };
         };

@@ -5,11 +5,17 @@
 //! to [`Online`](crate::Online), which turns any point model into a [`Forecaster`](crate::Forecaster).
 //! Where only the point forecast is wanted (a simulator replaying the founding system), use it directly.
 
+use sphere_core::Timestamp;
+
 /// A model of the expected demand on an even grid.
 ///
 /// Callers give finite values of magnitude at most [`MAX_MAGNITUDE`](crate::MAX_MAGNITUDE), one per step and in
 /// order; models answer with numbers as finite.
 pub trait PointModel: Send {
+    /// The first value, still to come, belongs to the step that ends at `first`; a step is `step_ms` wide. For models
+    /// that know dates; said once.
+    fn begins_at(&mut self, _first: Timestamp, _step_ms: u64) {}
+
     /// Takes the value of the next step. Models with parameters re-estimate them here when their schedule
     /// says so.
     fn observe(&mut self, value: f64);

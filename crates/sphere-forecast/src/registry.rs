@@ -3,6 +3,8 @@
 //! Names are what users write in a spec or on the command line: `holt`, `mean-6`, `seasonal-naive-1d`,
 //! `hw-add-1h@720`. [`MODELS`] lists the forms with a line of explanation and the source of each.
 
+mod classical;
+
 use crate::models::{
     HoltWinters, HoltWintersConfig, LastValue, Model, MovingMean, SeasonKind, SeasonalNaive, Smoothing,
     SmoothingConfig, TrendKind,
@@ -27,7 +29,7 @@ const FPP3: &str = "Hyndman & Athanasopoulos, Forecasting: Principles and Practi
 
 /// All forms of names [`create`] accepts; [`build`] accepts all but `sphere`. `<window>` is always optional: `@360` estimates on 360 values instead
 /// of the default.
-pub const MODELS: [ModelInfo; 11] = [
+pub const MODELS: [ModelInfo; 23] = with_classical([
     ModelInfo { form: "last", example: "last", description: "demand stays as it is", source: FPP3 },
     ModelInfo { form: "mean-<n>", example: "mean-6", description: "mean of the last n values", source: FPP3 },
     ModelInfo {
@@ -86,7 +88,25 @@ pub const MODELS: [ModelInfo; 11] = [
                       scales on",
         source: "recursive least squares, Ljung & Söderström 1983; variance experts, Cesa-Bianchi & Lugosi 2006",
     },
-];
+]);
+
+/// The classical models come before the last of the others, which is what SPHERE scales on.
+const fn with_classical<const N: usize, const ALL: usize>(others: [ModelInfo; N]) -> [ModelInfo; ALL] {
+    let mut all = [others[0]; ALL];
+    let classical = classical::CLASSICAL;
+    let mut i = 0;
+    while i < ALL {
+        all[i] = if i + 1 < N {
+            others[i]
+        } else if i + 1 < N + classical.len() {
+            classical[i + 1 - N]
+        } else {
+            others[N - 1]
+        };
+        i += 1;
+    }
+    all
+}
 
 /// The name of [`LeadForecaster`].
 const SPHERE: &str = "sphere";
@@ -140,6 +160,9 @@ pub fn build(name: &str, config: OnlineConfig) -> Result<Online<Model>, UnknownM
 }
 
 fn model(name: &str, step: Duration) -> Result<Model, String> {
+    if let Some(members) = classical::members(name) {
+        return classical::ensemble(&members, |member| model(member, step));
+    }
     let (base, window) = match name.split_once('@') {
         Some((base, window)) => {
             let window = window.parse().map_err(|_| format!("`{window}` is not a number of values"))?;
@@ -150,6 +173,9 @@ fn model(name: &str, step: Duration) -> Result<Model, String> {
         }
         None => (name, None),
     };
+    if let Some(found) = classical::model(base, window, step) {
+        return found;
+    }
     let smoothing = |trend| {
         let defaults = SmoothingConfig::new(trend);
         Model::Smoothing(Smoothing::new(SmoothingConfig {

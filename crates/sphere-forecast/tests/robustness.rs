@@ -6,7 +6,7 @@ use sphere_forecast::models::Model;
 use sphere_forecast::{Forecaster, Observed, Online, OnlineConfig, registry};
 use std::time::Duration;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 30] = [
     "last",
     "mean-6",
     "seasonal-naive-1m",
@@ -21,6 +21,22 @@ const NAMES: [&str; 14] = [
     "hw-add-50",
     "classic",
     "classic-fresh",
+    "ets@30",
+    "ets-4@40",
+    "arima@40",
+    "arima-1-1-1",
+    "arima-2-0-1@30",
+    "arima-0-2-2@30",
+    "sarima-4@40",
+    "sarima-1-0-0-0-1-1-4@40",
+    "sarimax-5+30@120",
+    "theta@30",
+    "theta-4@40",
+    "prophet@40",
+    "prophet-6+40@90",
+    "mstl-4+12@60",
+    "prophet-arima",
+    "ensemble(ses,theta-6,arima-0-1-1@20,prophet@30)",
 ];
 
 fn build(name: &str, nonnegative: bool) -> Online<Model> {
@@ -136,7 +152,7 @@ proptest! {
 
     #[test]
     fn forecasts_scale_with_the_unit_of_demand(
-        which in prop::sample::select(vec![0usize, 1, 4, 5, 7]),
+        which in prop::sample::select(vec![0usize, 1, 4, 5, 7, 14, 17, 23, 25, 27]),
         values in prop::collection::vec(1.0..1e3f64, 80),
     ) {
         // Cores or millicores: the same forecast, in the other unit. A power of two keeps rounding the same.

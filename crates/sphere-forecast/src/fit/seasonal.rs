@@ -87,7 +87,7 @@ pub fn fit(values: &[f64], kind: SeasonKind, trend: bool, period: usize) -> Opti
 
 /// Level, trend and season as the first periods show them (Hyndman et al., 2008, section 2.6.1, with plain
 /// period means in place of the moving average).
-fn heuristic(values: &[f64], multiplicative: bool, trend: bool, period: usize) -> Vec<f64> {
+pub(super) fn heuristic(values: &[f64], multiplicative: bool, trend: bool, period: usize) -> Vec<f64> {
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     let (one, two) = (mean(&values[..period]), mean(&values[period..2 * period]));
     let slope = (two - one) / period as f64;

@@ -3,20 +3,39 @@
 //! One file per model, each with its source. [`Model`] is the closed set of them: what the registry builds,
 //! and what is stored as a workload's state.
 
+mod arima;
+mod calendar;
+mod ensemble;
+mod ets;
+mod founding;
 mod holt_winters;
 mod last;
 mod mean;
+mod mstl;
+mod prophet;
 mod seasonal_naive;
 mod smoothing;
+mod theta;
+mod windowed;
 
+pub use arima::{Arima, ArimaConfig, ArimaFit};
+pub use calendar::Season;
+pub use ensemble::{Ensemble, MOST_MEMBERS};
+pub use ets::{Ets, EtsFit};
+pub use founding::{Founding, FoundingFit};
 pub use holt_winters::{HoltWinters, HoltWintersConfig, SeasonKind};
 pub use last::LastValue;
 pub use mean::MovingMean;
+pub use mstl::{Mstl, MstlFit};
+pub use prophet::{Event, Prophet, ProphetConfig, ProphetFit};
 pub use seasonal_naive::SeasonalNaive;
 pub use smoothing::{Smoothing, SmoothingConfig, TrendKind};
+pub use theta::{Theta, ThetaFit};
+pub use windowed::{Fitted, WindowConfig, Windowed};
 
 use crate::PointModel;
 use serde::{Deserialize, Serialize};
+use sphere_core::Timestamp;
 
 /// Any of the point models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +52,20 @@ pub enum Model {
     Smoothing(Smoothing),
     /// See [`HoltWinters`].
     HoltWinters(HoltWinters),
+    /// See [`ArimaFit`].
+    Arima(Box<Arima>),
+    /// See [`EtsFit`].
+    Ets(Box<Ets>),
+    /// See [`ThetaFit`].
+    Theta(Box<Theta>),
+    /// See [`ProphetFit`].
+    Prophet(Box<Prophet>),
+    /// See [`MstlFit`].
+    Mstl(Box<Mstl>),
+    /// See [`FoundingFit`].
+    Founding(Box<Founding>),
+    /// See [`Ensemble`].
+    Ensemble(Box<Ensemble>),
 }
 
 macro_rules! each {
@@ -43,11 +76,21 @@ macro_rules! each {
             Model::SeasonalNaive($model) => $body,
             Model::Smoothing($model) => $body,
             Model::HoltWinters($model) => $body,
+            Model::Arima($model) => $body,
+            Model::Ets($model) => $body,
+            Model::Theta($model) => $body,
+            Model::Prophet($model) => $body,
+            Model::Mstl($model) => $body,
+            Model::Founding($model) => $body,
+            Model::Ensemble($model) => $body,
         }
     };
 }
 
 impl PointModel for Model {
+    fn begins_at(&mut self, first: Timestamp, step_ms: u64) {
+        each!(self, m => m.begins_at(first, step_ms))
+    }
     fn observe(&mut self, value: f64) {
         each!(self, m => m.observe(value))
     }
