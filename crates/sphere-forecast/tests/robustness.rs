@@ -6,7 +6,7 @@ use sphere_forecast::models::Model;
 use sphere_forecast::{Forecaster, Observed, Online, OnlineConfig, registry};
 use std::time::Duration;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 18] = [
     "last",
     "mean-6",
     "seasonal-naive-1m",
@@ -21,6 +21,10 @@ const NAMES: [&str; 14] = [
     "hw-add-50",
     "classic",
     "classic-fresh",
+    "xgboost@60",
+    "gbt@140",
+    "lstm@100",
+    "wavelet-lstm@100",
 ];
 
 fn build(name: &str, nonnegative: bool) -> Online<Model> {

@@ -3,15 +3,21 @@
 //! One file per model, each with its source. [`Model`] is the closed set of them: what the registry builds,
 //! and what is stored as a workload's state.
 
+mod direct_trees;
+mod gbt;
 mod holt_winters;
 mod last;
 mod mean;
+mod recurrent;
 mod seasonal_naive;
 mod smoothing;
 
+pub use direct_trees::{DirectTrees, DirectTreesConfig};
+pub use gbt::{Gbt, GbtConfig};
 pub use holt_winters::{HoltWinters, HoltWintersConfig, SeasonKind};
 pub use last::LastValue;
 pub use mean::MovingMean;
+pub use recurrent::{Recurrent, RecurrentConfig};
 pub use seasonal_naive::SeasonalNaive;
 pub use smoothing::{Smoothing, SmoothingConfig, TrendKind};
 
@@ -33,6 +39,12 @@ pub enum Model {
     Smoothing(Smoothing),
     /// See [`HoltWinters`].
     HoltWinters(HoltWinters),
+    /// See [`DirectTrees`].
+    DirectTrees(Box<DirectTrees>),
+    /// See [`Gbt`].
+    Gbt(Box<Gbt>),
+    /// See [`Recurrent`].
+    Recurrent(Box<Recurrent>),
 }
 
 macro_rules! each {
@@ -43,6 +55,9 @@ macro_rules! each {
             Model::SeasonalNaive($model) => $body,
             Model::Smoothing($model) => $body,
             Model::HoltWinters($model) => $body,
+            Model::DirectTrees($model) => $body,
+            Model::Gbt($model) => $body,
+            Model::Recurrent($model) => $body,
         }
     };
 }
