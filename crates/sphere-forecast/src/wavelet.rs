@@ -66,8 +66,8 @@ impl Wavelet {
                 0.714_846_570_552_915_4,
                 0.630_880_767_929_858_9,
                 -0.027_983_769_416_859_85,
-                -0.187_034_811_719_093_08,
-                0.030_841_381_835_560_763,
+                -0.187_034_811_719_093_09,
+                0.030_841_381_835_560_764,
                 0.032_883_011_666_885_2,
                 -0.010_597_401_785_069_032,
             ],
@@ -119,14 +119,14 @@ fn join(approximation: &[f64], details: &[f64], wavelet: Wavelet, boundary: Boun
         Boundary::Periodic => (2 * count, taps as isize / 2 - 1),
     };
     let mut values = vec![0.0; len];
-    for k in 0..count {
+    for (k, (smooth, detail)) in approximation.iter().zip(details).enumerate() {
         for j in 0..taps {
             let mut at = 2 * k as isize + j as isize - shift;
             if boundary == Boundary::Periodic {
                 at = at.rem_euclid(len as isize);
             }
             if let Some(value) = usize::try_from(at).ok().and_then(|at| values.get_mut(at)) {
-                *value += wavelet.scaling()[j] * approximation[k] + wavelet.detail(j) * details[k];
+                *value += wavelet.scaling()[j] * smooth + wavelet.detail(j) * detail;
             }
         }
     }

@@ -164,7 +164,7 @@ mod tests {
         for (row, value) in values.iter().enumerate() {
             for split in 0..table.width(0) - 1 {
                 let left = usize::from(table.bin(row as u32, 0)) <= split;
-                assert_eq!(left, !(*value > table.threshold(0, split as u8)), "{value} at {split}");
+                assert_eq!(left, *value <= table.threshold(0, split as u8), "{value} at {split}");
             }
         }
     }
