@@ -31,17 +31,26 @@
 //! | [`evaluation`] | how good the forecasts of a model are on a series |
 //! | [`calibration`] | how quantiles are kept honest |
 //! | [`fit`] | estimation of smoothing parameters and initial states |
+//! | [`trees`] | gradient-boosted trees, and [`features`] for them |
+//! | [`neural`] | a small LSTM, trained step by step |
+//! | [`wavelet`] | demand taken apart by time scale |
 
 pub mod calibration;
 pub mod evaluation;
+pub mod features;
 pub mod fit;
 mod forecaster;
+mod history;
 mod lead;
 pub mod models;
+pub mod neural;
 mod online;
 mod point;
 pub mod registry;
+mod rng;
 mod stored;
+pub mod trees;
+pub mod wavelet;
 
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
 pub use lead::{LeadConfig, LeadForecaster};

@@ -6,8 +6,8 @@
 mod classical;
 
 use crate::models::{
-    HoltWinters, HoltWintersConfig, LastValue, Model, MovingMean, SeasonKind, SeasonalNaive, Smoothing,
-    SmoothingConfig, TrendKind,
+    DirectTrees, DirectTreesConfig, Gbt, GbtConfig, HoltWinters, HoltWintersConfig, LastValue, Model,
+    MovingMean, Recurrent, RecurrentConfig, SeasonKind, SeasonalNaive, Smoothing, SmoothingConfig, TrendKind,
 };
 use crate::{Forecaster, LeadForecaster, Online, OnlineConfig};
 use std::time::Duration;
@@ -29,7 +29,7 @@ const FPP3: &str = "Hyndman & Athanasopoulos, Forecasting: Principles and Practi
 
 /// All forms of names [`create`] accepts; [`build`] accepts all but `sphere`. `<window>` is always optional: `@360` estimates on 360 values instead
 /// of the default.
-pub const MODELS: [ModelInfo; 23] = with_classical([
+pub const MODELS: [ModelInfo; 27] = with_classical([
     ModelInfo { form: "last", example: "last", description: "demand stays as it is", source: FPP3 },
     ModelInfo { form: "mean-<n>", example: "mean-6", description: "mean of the last n values", source: FPP3 },
     ModelInfo {
@@ -82,6 +82,31 @@ pub const MODELS: [ModelInfo; 23] = with_classical([
         source: "SPHERE's founding configuration",
     },
     ModelInfo {
+        form: "xgboost@<window>",
+        example: "xgboost",
+        description: "the founding boosted trees: 24 lags, 12 outputs, estimated on 2,000 values",
+        source: "Friedman, Annals of Statistics 29, 2001; Chen & Guestrin, XGBoost, KDD 2016",
+    },
+    ModelInfo {
+        form: "gbt@<window>",
+        example: "gbt",
+        description: "boosted trees on lags, rolling statistics, clock and profiles, for the median of every step; \
+                      estimated on 7 days",
+        source: "Ke et al., LightGBM, NeurIPS 2017; Makridakis et al., M5, Int. J. Forecasting 38, 2022",
+    },
+    ModelInfo {
+        form: "lstm@<window>",
+        example: "lstm",
+        description: "a recurrent network on the last 30 values, learning a batch for every 10 new ones of 2,000 kept",
+        source: "Hochreiter & Schmidhuber, Neural Computation 9, 1997",
+    },
+    ModelInfo {
+        form: "wavelet-lstm@<window>",
+        example: "wavelet-lstm",
+        description: "the same on the causal Haar components of the last 32 values",
+        source: "Renaud, Starck & Murtagh, Int. J. Wavelets 1, 2003",
+    },
+    ModelInfo {
         form: SPHERE,
         example: SPHERE,
         description: "each lead learnt directly from smoothed levels, daily and hourly profile; what SPHERE \
@@ -113,6 +138,8 @@ const SPHERE: &str = "sphere";
 
 /// Longest season a name may ask for, steps: a year of seconds would be 250 MB.
 const LONGEST_SEASON: u64 = 1 << 20;
+/// Most steps ahead that networks and trees learn one by one; what lies beyond is forecast as the last of them.
+const MOST_OUTPUTS: usize = 60;
 /// Longest window a name may ask for, values.
 const LONGEST_WINDOW: usize = 1 << 17;
 
@@ -154,14 +181,14 @@ pub fn build(name: &str, config: OnlineConfig) -> Result<Online<Model>, UnknownM
             "it is no point model with calibration around it, but made by `LeadForecaster::for_horizon`";
         return Err(UnknownModel { name: name.into(), reason: reason.into() });
     }
-    let model = model(name, Duration::from_millis(config.step_ms))
+    let model = model(name, Duration::from_millis(config.step_ms), config.horizon)
         .map_err(|reason| UnknownModel { name: name.into(), reason })?;
     Ok(Online::new(name, model, config))
 }
 
-fn model(name: &str, step: Duration) -> Result<Model, String> {
+fn model(name: &str, step: Duration, horizon: usize) -> Result<Model, String> {
     if let Some(members) = classical::members(name) {
-        return classical::ensemble(&members, |member| model(member, step));
+        return classical::ensemble(&members, |member| model(member, step, horizon));
     }
     let (base, window) = match name.split_once('@') {
         Some((base, window)) => {
@@ -203,6 +230,26 @@ fn model(name: &str, step: Duration) -> Result<Model, String> {
         "ses" => return Ok(smoothing(TrendKind::None)),
         "holt" => return Ok(smoothing(TrendKind::Additive)),
         "damped-holt" => return Ok(smoothing(TrendKind::Damped)),
+        "xgboost" => {
+            let config = DirectTreesConfig::founding(window.unwrap_or(2000));
+            return Ok(Model::DirectTrees(Box::new(DirectTrees::new(config))));
+        }
+        "lstm" | "wavelet-lstm" => {
+            let outputs = horizon.clamp(15, MOST_OUTPUTS);
+            let defaults = match base {
+                "lstm" => RecurrentConfig::lstm(outputs),
+                _ => RecurrentConfig::wavelet_lstm(outputs),
+            };
+            let window = window.unwrap_or(defaults.window);
+            let model = Recurrent::new(RecurrentConfig { window, ..defaults });
+            return Ok(Model::Recurrent(Box::new(model)));
+        }
+        "gbt" => {
+            let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+            let defaults = GbtConfig::new(step_ms, horizon.clamp(15, MOST_OUTPUTS));
+            let window = window.unwrap_or(defaults.window);
+            return Ok(Model::Gbt(Box::new(Gbt::new(GbtConfig { window, ..defaults }))));
+        }
         _ if base.starts_with("hw-add-") => return seasonal(&base[7..], SeasonKind::Additive),
         _ if base.starts_with("hw-mul-") => return seasonal(&base[7..], SeasonKind::Multiplicative),
         "last" => Model::Last(LastValue::default()),
@@ -330,9 +377,9 @@ mod tests {
 
     #[test]
     fn durations_and_steps_name_the_same_season() {
-        let by_time = model("seasonal-naive-7d", STEP).unwrap();
-        assert_eq!(by_time, model("seasonal-naive-60480", STEP).unwrap());
-        assert_eq!(by_time, model("last-week", STEP).unwrap());
+        let by_time = model("seasonal-naive-7d", STEP, 15).unwrap();
+        assert_eq!(by_time, model("seasonal-naive-60480", STEP, 15).unwrap());
+        assert_eq!(by_time, model("last-week", STEP, 15).unwrap());
         assert_eq!(parse_duration_ms("1h30m"), Some(5_400_000));
         assert_eq!(parse_duration_ms("h"), None);
         assert_eq!(parse_duration_ms("5"), None);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const MAGIC: &[u8; 4] = b"SPHF";
 /// Raise it whenever a field of any model's state changes its meaning or place.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 1;
 
 /// Why bytes are no state of ours.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use sphere_forecast::models::Model;
 use sphere_forecast::{Forecaster, Observed, Online, OnlineConfig, registry};
 use std::time::Duration;
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 34] = [
     "last",
     "mean-6",
     "seasonal-naive-1m",
@@ -37,6 +37,10 @@ const NAMES: [&str; 30] = [
     "mstl-4+12@60",
     "prophet-arima",
     "ensemble(ses,theta-6,arima-0-1-1@20,prophet@30)",
+    "xgboost@60",
+    "gbt@140",
+    "lstm@100",
+    "wavelet-lstm@100",
 ];
 
 fn build(name: &str, nonnegative: bool) -> Online<Model> {

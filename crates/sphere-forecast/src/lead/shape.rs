@@ -28,6 +28,7 @@ pub(super) struct ErrorShape {
     increment: f64,
     growth: f64,
     /// Values added since `total` was summed up; in between it is kept by adding, which drifts from rounded cells.
+    #[serde(default)]
     added: u16,
 }
 

@@ -5,14 +5,17 @@
 
 mod arima;
 mod calendar;
+mod direct_trees;
 mod ensemble;
 mod ets;
 mod founding;
+mod gbt;
 mod holt_winters;
 mod last;
 mod mean;
 mod mstl;
 mod prophet;
+mod recurrent;
 mod seasonal_naive;
 mod smoothing;
 mod theta;
@@ -20,14 +23,17 @@ mod windowed;
 
 pub use arima::{Arima, ArimaConfig, ArimaFit};
 pub use calendar::Season;
+pub use direct_trees::{DirectTrees, DirectTreesConfig};
 pub use ensemble::{Ensemble, MOST_MEMBERS};
 pub use ets::{Ets, EtsFit};
 pub use founding::{Founding, FoundingFit};
+pub use gbt::{Gbt, GbtConfig};
 pub use holt_winters::{HoltWinters, HoltWintersConfig, SeasonKind};
 pub use last::LastValue;
 pub use mean::MovingMean;
 pub use mstl::{Mstl, MstlFit};
 pub use prophet::{Event, Prophet, ProphetConfig, ProphetFit};
+pub use recurrent::{Recurrent, RecurrentConfig};
 pub use seasonal_naive::SeasonalNaive;
 pub use smoothing::{Smoothing, SmoothingConfig, TrendKind};
 pub use theta::{Theta, ThetaFit};
@@ -66,6 +72,12 @@ pub enum Model {
     Founding(Box<Founding>),
     /// See [`Ensemble`].
     Ensemble(Box<Ensemble>),
+    /// See [`DirectTrees`].
+    DirectTrees(Box<DirectTrees>),
+    /// See [`Gbt`].
+    Gbt(Box<Gbt>),
+    /// See [`Recurrent`].
+    Recurrent(Box<Recurrent>),
 }
 
 macro_rules! each {
@@ -83,6 +95,9 @@ macro_rules! each {
             Model::Mstl($model) => $body,
             Model::Founding($model) => $body,
             Model::Ensemble($model) => $body,
+            Model::DirectTrees($model) => $body,
+            Model::Gbt($model) => $body,
+            Model::Recurrent($model) => $body,
         }
     };
 }
