@@ -247,13 +247,12 @@ mod tests {
         let now = Instant::now();
         let mut candidate = Candidate::new("me", TIMES);
         let other = Record { transitions: 4, acquired_ms: Some(1), renewed_ms: Some(2), ..held_by("other") };
-        let version = || "7".to_owned();
-        candidate.answered(now, now, &Ask::Read, Answer::Lease { record: other, version: version() });
+        candidate.answered(now, now, &Ask::Read, Answer::Lease { record: other, version: "7".into() });
         let later = now + TIMES.duration;
         let Ask::Replace { record, .. } = candidate.ask(later, 50) else { panic!("not taken") };
         assert_eq!((record.acquired_ms, record.renewed_ms, record.transitions), (Some(50), Some(50), 5));
         let ask = candidate.ask(later, 50);
-        candidate.answered(later, later, &ask, Answer::Lease { record, version: version() });
+        candidate.answered(later, later, &ask, Answer::Lease { record, version: "8".into() });
         let Ask::Replace { record, .. } = candidate.ask(later, 60) else { panic!("not renewed") };
         assert_eq!((record.acquired_ms, record.renewed_ms, record.transitions), (Some(50), Some(60), 5));
         let Some(Ask::Replace { record, .. }) = candidate.release(70) else { panic!("not released") };

@@ -109,7 +109,7 @@ pub async fn publish(
     stop: CancellationToken,
 ) {
     let reporter = Reporter { controller: "sphere-operator".into(), instance: Some(instance) };
-    let recorder = Recorder::new(client, reporter);
+    let series = Recorder::new(client.clone(), reporter.clone());
     let mut limiter = Limiter::new(Instant::now());
     loop {
         let notice = tokio::select! {
@@ -136,6 +136,14 @@ pub async fn publish(
             note: Some(notice.note.chars().take(LONGEST).collect()),
             action: notice.action.into(),
             secondary: None,
+        };
+        // A series keeps the text of its first event; each change of size has one of its own.
+        let single;
+        let recorder = if notice.action == "Scale" {
+            single = Recorder::new(client.clone(), reporter.clone());
+            &single
+        } else {
+            &series
         };
         match tokio::time::timeout(PATIENCE, recorder.publish(&event, &regarding)).await {
             Ok(Ok(())) => counters.event("written"),

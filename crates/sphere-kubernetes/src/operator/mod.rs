@@ -121,7 +121,10 @@ impl Inner {
         let twins = roster.refused.iter().filter(|(_, why)| matches!(why, Refusal::Twin { .. })).count();
         self.counters.reconciled(changed, roster.owners.len(), roster.refused.len() - twins, twins);
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&roster);
-        overlook::refuse(self, &roster, self.clock.now());
+        // Only who leads tells anything to anybody; a new leader looks at once.
+        if self.leadership.until().is_some() {
+            overlook::refuse(self, &roster, self.clock.now());
+        }
         self.counters.stopped(self.watches.stopped().is_some());
         if changed {
             info!(

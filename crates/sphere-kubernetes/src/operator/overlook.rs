@@ -138,6 +138,8 @@ fn changes(object: &Found, before: &[Condition], verdicts: &[Verdict]) -> Vec<No
         let old = before.iter().find(|c| c.type_ == verdict.kind.name());
         let status = if holds { "True" } else { "False" };
         let news = match old {
+            // Trust that has not been earned yet was not lost.
+            Some(old) if verdict.kind == ConditionType::ForecastTrusted && !holds => old.status == "True",
             Some(old) => old.status != status || (holds != good && old.reason != verdict.reason),
             // At first sight only what is wrong.
             None => holds != good && verdict.kind != ConditionType::ForecastTrusted,
@@ -161,7 +163,8 @@ pub(super) fn refuse(inner: &Inner, roster: &Roster, now: Timestamp) {
         let verdicts = conditions::refused(refusal);
         let report: &mut Report =
             reports.entry(object.key.clone()).or_insert_with(|| inner.first_report(object));
-        for mut notice in changes(object, &report.wanted.conditions, &verdicts) {
+        // All of its conditions say the same: once is enough.
+        if let Some(mut notice) = changes(object, &report.wanted.conditions, &verdicts).into_iter().next() {
             notice.action = match refusal {
                 Refusal::Invalid(_) => "Validate",
                 Refusal::Twin { .. } => "Claim",
