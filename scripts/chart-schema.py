@@ -104,7 +104,7 @@ def config():
         variants = [v for v in definitions[name]["oneOf"] if v.get("type") == "object"]
         definitions[name] = {"description": definitions[name]["description"], **joined(variants)}
     # watchNamespaces says it; what a pod is in the cluster need not be told.
-    for name, keys in {"KubernetesConfig": ["namespaces", "kubeconfig", "context"], "OperatorConfig": ["namespaces"],
+    for name, keys in {"KubernetesConfig": ["namespaces"], "OperatorConfig": ["namespaces", "kubeconfig", "context"],
                        "LeaseConfig": ["name"]}.items():
         for key in keys:
             definitions[name]["properties"].pop(key)
