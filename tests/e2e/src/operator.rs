@@ -123,7 +123,10 @@ impl Operator {
     pub async fn stop(&mut self) {
         let pid = self.child.id().unwrap().to_string();
         Command::new("kill").arg(&pid).status().await.unwrap();
-        tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await.expect("it ends within 60 s").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), self.child.wait())
+            .await
+            .expect("it ends within 60 s")
+            .unwrap();
     }
 
     /// Does it still run?

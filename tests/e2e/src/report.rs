@@ -31,7 +31,12 @@ impl Drop for Report {
         let result = if std::thread::panicking() { "**FAILED**" } else { "ok" };
         let seconds = self.began.elapsed().as_secs_f64();
         let mut row = String::new();
-        let _ = write!(row, "| {} | {result} | {seconds:.1} | {} |", self.name.replace('_', " "), self.figures.join("; "));
+        let _ = write!(
+            row,
+            "| {} | {result} | {seconds:.1} | {} |",
+            self.name.replace('_', " "),
+            self.figures.join("; ")
+        );
         if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(file) {
             // In one write, so that rows of tests that run at once do not mix.
             let _ = file.write_all(format!("{row}\n").as_bytes());

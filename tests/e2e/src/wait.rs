@@ -16,7 +16,11 @@ impl Patience {
 }
 
 /// Looks every half second until there is no error, and fails with the last one when patience is at its end.
-pub async fn eventually<T>(what: &str, patience: Patience, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn eventually<T>(
+    what: &str,
+    patience: Patience,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let began = Instant::now();
     loop {
         match look().await {

@@ -80,8 +80,11 @@ async fn every_example_is_accepted() {
         if file.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let text = std::fs::read_to_string(&file).unwrap().replace("namespace: sock-shop", &format!("namespace: {}", space.name));
-        let answer = rig.kubectl(&["apply", "--server-side", "--validate=strict", "-f", "-"], Some(&text)).await;
+        let text = std::fs::read_to_string(&file)
+            .unwrap()
+            .replace("namespace: sock-shop", &format!("namespace: {}", space.name));
+        let answer =
+            rig.kubectl(&["apply", "--server-side", "--validate=strict", "-f", "-"], Some(&text)).await;
         assert!(answer.is_ok(), "{}: {answer:?}", file.display());
         count += 1;
     }

@@ -32,7 +32,9 @@ async fn beside_an_hpa_nothing_is_scaled_and_the_conflict_is_told() {
     // An HPA that is content with two pods, while SPHERE, at 40 %, wants more.
     space.hpa("web", 2, 10, 95).await;
     let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}}}]);
-    space.autoscaler("web", json!({"maxReplicas": 10, "minReplicas": 2, "mode": "Full", "metrics": metrics})).await;
+    space
+        .autoscaler("web", json!({"maxReplicas": 10, "minReplicas": 2, "mode": "Full", "metrics": metrics}))
+        .await;
     rig.harness.cores(&space.name, "web", 0.85).await;
     let (reason, message) = condition(&space, "web", "Conflict", "True").await;
     report.figure(format!("{reason}: {message}"));
@@ -62,9 +64,11 @@ async fn of_two_autoscalers_of_one_target_the_older_acts() {
     space.autoscaler("web-too", spec).await;
     let (reason, message) = condition(&space, "web-too", "Conflict", "True").await;
     report.figure(format!("{reason}: {message}"));
-    throughout("the younger does nothing", Duration::from_secs(30), async || match space.replicas("web").await? {
-        3 => Ok(()),
-        other => Err(format!("{other} replicas")),
+    throughout("the younger does nothing", Duration::from_secs(30), async || {
+        match space.replicas("web").await? {
+            3 => Ok(()),
+            other => Err(format!("{other} replicas")),
+        }
     })
     .await;
     space.drop_autoscaler("web").await;
@@ -85,21 +89,22 @@ async fn somebody_who_keeps_changing_the_size_is_noticed() {
     space.autoscaler("web", json!({"maxReplicas": 10, "minReplicas": 4, "mode": "Full"})).await;
     space.ready("web", 4).await;
     let mut meddled = 0;
-    let (reason, message) = eventually("the conflict is told", Patience(Duration::from_secs(400)), async || {
-        let now = space.read("web").await?;
-        if let Some((status, reason, message)) = now.condition("Conflict")
-            && status == "True"
-        {
-            return Ok((reason, message));
-        }
-        if space.replicas("web").await? != 1 {
-            space.resize("web", 1).await;
-            meddled += 1;
-        }
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        Err(now.0["status"]["conditions"].to_string())
-    })
-    .await;
+    let (reason, message) =
+        eventually("the conflict is told", Patience(Duration::from_secs(400)), async || {
+            let now = space.read("web").await?;
+            if let Some((status, reason, message)) = now.condition("Conflict")
+                && status == "True"
+            {
+                return Ok((reason, message));
+            }
+            if space.replicas("web").await? != 1 {
+                space.resize("web", 1).await;
+                meddled += 1;
+            }
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            Err(now.0["status"]["conditions"].to_string())
+        })
+        .await;
     report.figure(format!("told after {meddled} changes by somebody else: {reason}: {message}"));
 }
 
@@ -177,9 +182,11 @@ async fn deletion_leaves_nothing_behind() {
     .await;
     space.resize("web", 1).await;
     rig.harness.cores(&space.name, "web", 2.0).await;
-    throughout("the target is left alone", Duration::from_secs(45), async || match space.replicas("web").await? {
-        1 => Ok(()),
-        other => Err(format!("{other} replicas")),
+    throughout("the target is left alone", Duration::from_secs(45), async || {
+        match space.replicas("web").await? {
+            1 => Ok(()),
+            other => Err(format!("{other} replicas")),
+        }
     })
     .await;
     assert_eq!(operator.metric("sphere_autoscalers", &["obeyed"]).await, Some(0.0));

@@ -43,9 +43,11 @@ async fn not_fewer(space: &Space, than: u32) -> Result<(), String> {
 /// Scales to demand again once all is well.
 async fn recovers(stage: &Stage) {
     stage.rig.harness.cores(&stage.space.name, "web", 3.6).await;
-    eventually("it follows demand again", Patience::DECISION, async || match stage.space.replicas("web").await? {
-        enough if enough >= 9 => Ok(()),
-        other => Err(format!("{other} replicas")),
+    eventually("it follows demand again", Patience::DECISION, async || {
+        match stage.space.replicas("web").await? {
+            enough if enough >= 9 => Ok(()),
+            other => Err(format!("{other} replicas")),
+        }
     })
     .await;
 }
@@ -71,13 +73,18 @@ async fn nothing_is_scaled_in_because_metrics_are_missing() {
     for fault in &faults {
         stage.rig.harness.fault("metrics.k8s.io", fault.clone()).await;
         // Longer than a scrape, a sync and a timed-out request together.
-        throughout(&format!("{fault}"), Duration::from_secs(40), async || not_fewer(&stage.space, 6).await).await;
+        throughout(&format!("{fault}"), Duration::from_secs(40), async || not_fewer(&stage.space, 6).await)
+            .await;
         assert!(stage.operator.runs(), "{fault}: the operator ended; log: {}", stage.operator.log.display());
     }
     stage.rig.harness.fault("metrics.k8s.io", json!({"kind": "empty", "namespace": own})).await;
     eventually("the status says so", Patience::DECISION, async || {
         let now = stage.space.read("web").await?;
-        if now.holds("ScalingActive", "False") { Ok(()) } else { Err(now.0["status"]["conditions"].to_string()) }
+        if now.holds("ScalingActive", "False") {
+            Ok(())
+        } else {
+            Err(now.0["status"]["conditions"].to_string())
+        }
     })
     .await;
     stage.rig.harness.mend().await;
@@ -95,7 +102,8 @@ async fn a_restart_of_the_api_server_is_survived() {
     assert!(stage.operator.runs(), "the operator ended; log: {}", stage.operator.log.display());
     let back = std::time::Instant::now();
     recovers(&stage).await;
-    report.figure(format!("follows demand {:.0} s after the API server is back", back.elapsed().as_secs_f64()));
+    report
+        .figure(format!("follows demand {:.0} s after the API server is back", back.elapsed().as_secs_f64()));
 }
 
 #[tokio::test]
@@ -110,7 +118,10 @@ async fn expired_watches_are_begun_anew() {
     stage.space.deploy("later", App::default()).await;
     stage.space.autoscaler("later", json!({"maxReplicas": 5})).await;
     stage.space.edit_autoscaler("web", json!({"minReplicas": 8})).await;
-    eventually("the changed minimum is obeyed", Patience::DECISION, async || not_fewer(&stage.space, 8).await).await;
+    eventually("the changed minimum is obeyed", Patience::DECISION, async || {
+        not_fewer(&stage.space, 8).await
+    })
+    .await;
     eventually("the new object has a status", Patience::DECISION, async || {
         let now = stage.space.read("later").await?;
         now.number("currentReplicas").map(drop).ok_or_else(|| now.0["status"].to_string())

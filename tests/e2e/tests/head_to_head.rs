@@ -19,7 +19,8 @@ async fn the_reactive_answer_is_that_of_the_real_hpa() {
     let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}]);
     space.autoscaler("web", json!({"maxReplicas": 12, "minReplicas": 2, "metrics": metrics})).await;
     // Steps within and beyond the tolerance, up and down, one of them beyond the maximum.
-    let demand = json!({"cores": [[0, 0.55], [90, 0.64], [180, 1.3], [300, 2.9], [420, 4.5], [540, 2.0], [960, 0.4]]});
+    let demand =
+        json!({"cores": [[0, 0.55], [90, 0.64], [180, 1.3], [300, 2.9], [420, 4.5], [540, 2.0], [960, 0.4]]});
     rig.harness.demand(&space.name, "web", demand).await;
 
     // (time, what the HPA wants, what SPHERE says an HPA would choose)
@@ -28,7 +29,11 @@ async fn the_reactive_answer_is_that_of_the_real_hpa() {
     while began.elapsed() < Duration::from_secs(1320) {
         if let (Ok(hpa), Ok(ours)) = (space.read_hpa("web").await, space.read("web").await) {
             let wanted = hpa.status.map_or(0, |status| status.desired_replicas);
-            let now = (began.elapsed().as_secs_f64(), u64::try_from(wanted).unwrap_or(0), ours.number("reactiveReplicas"));
+            let now = (
+                began.elapsed().as_secs_f64(),
+                u64::try_from(wanted).unwrap_or(0),
+                ours.number("reactiveReplicas"),
+            );
             seen.push(now);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -51,7 +56,8 @@ async fn the_reactive_answer_is_that_of_the_real_hpa() {
     // And the other way round: nothing that SPHERE answered for long is strange to the HPA.
     let answers: Vec<_> = seen.iter().filter_map(|&(time, _, ours)| Some((time, ours?))).collect();
     for &(at, ours) in &answers {
-        let stays = answers.iter().filter(|(time, _)| (time - at).abs() <= slack).all(|&(_, other)| other == ours);
+        let stays =
+            answers.iter().filter(|(time, _)| (time - at).abs() <= slack).all(|&(_, other)| other == ours);
         let known = seen.iter().any(|&(time, wanted, _)| (time - at).abs() <= slack && wanted == ours);
         if stays && !known {
             wrong.push(format!("around {at:.0} s SPHERE answered {ours}"));

@@ -111,20 +111,30 @@ async fn floor_raises_the_minimum_of_an_hpa_and_gives_it_back() {
     rig.harness.demand(&space.name, "web", demand).await;
     let raised = eventually("the minimum is raised", Patience::FORECAST, async || {
         let hpa = space.read_hpa("web").await?;
-        let minimum = hpa.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+        let minimum = hpa.spec.min_replicas.unwrap_or(1);
         if minimum > 2 { Ok(minimum) } else { Err(format!("the minimum is {minimum}")) }
     })
     .await;
-    report.figure(format!("raised to {raised} at {:.0} s", rig.harness.score(&space.name, "web").await.seconds));
-    let hpa = rig.kubectl(&["get", "hpa", "web", "-n", &space.name, "-o", "json", "--show-managed-fields"], None).await.unwrap();
+    report.figure(format!(
+        "raised to {raised} at {:.0} s",
+        rig.harness.score(&space.name, "web").await.seconds
+    ));
+    let hpa = rig
+        .kubectl(&["get", "hpa", "web", "-n", &space.name, "-o", "json", "--show-managed-fields"], None)
+        .await
+        .unwrap();
     assert!(hpa.contains("\"sphere\""), "by server-side apply under our own name: {hpa}");
     assert!(space.read("web").await.unwrap().status("floor")["originalMinReplicas"] == 2);
     space.drop_autoscaler("web").await;
     eventually("the minimum is given back", Patience::DECISION, async || {
         let hpa = space.read_hpa("web").await?;
-        let minimum = hpa.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+        let minimum = hpa.spec.min_replicas.unwrap_or(1);
         let ours = hpa.metadata.annotations.unwrap_or_default().keys().any(|key| key.contains("sphere.dev"));
-        if minimum == 2 && !ours { Ok(()) } else { Err(format!("minimum {minimum}, our annotations: {ours}")) }
+        if minimum == 2 && !ours {
+            Ok(())
+        } else {
+            Err(format!("minimum {minimum}, our annotations: {ours}"))
+        }
     })
     .await;
 }
@@ -140,7 +150,11 @@ async fn paused_decides_and_touches_nothing_until_resumed() {
     rig.harness.cores(&space.name, "web", 1.8).await;
     eventually("it would scale up", Patience::DECISION, async || {
         let now = space.read("web").await?;
-        if now.number("reactiveReplicas").unwrap_or(0) > 2 { Ok(()) } else { Err(now.0["status"].to_string()) }
+        if now.number("reactiveReplicas").unwrap_or(0) > 2 {
+            Ok(())
+        } else {
+            Err(now.0["status"].to_string())
+        }
     })
     .await;
     throughout("it does not", Duration::from_secs(30), async || match space.replicas("web").await? {

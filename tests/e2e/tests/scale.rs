@@ -64,5 +64,8 @@ async fn five_hundred_workloads_are_decided_in_every_sync() {
         _ => Ok(()),
     })
     .await;
-    report.figure(format!("one of them scaled {:.0} s after its demand changed", asked.elapsed().as_secs_f64()));
+    report.figure(format!(
+        "one of them scaled {:.0} s after its demand changed",
+        asked.elapsed().as_secs_f64()
+    ));
 }
