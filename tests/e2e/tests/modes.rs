@@ -111,7 +111,7 @@ async fn floor_raises_the_minimum_of_an_hpa_and_gives_it_back() {
     rig.harness.demand(&space.name, "web", demand).await;
     let raised = eventually("the minimum is raised", Patience::FORECAST, async || {
         let hpa = space.read_hpa("web").await?;
-        let minimum = hpa.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+        let minimum = hpa.spec.min_replicas.unwrap_or(1);
         if minimum > 2 { Ok(minimum) } else { Err(format!("the minimum is {minimum}")) }
     })
     .await;
@@ -128,7 +128,7 @@ async fn floor_raises_the_minimum_of_an_hpa_and_gives_it_back() {
     space.drop_autoscaler("web").await;
     eventually("the minimum is given back", Patience::DECISION, async || {
         let hpa = space.read_hpa("web").await?;
-        let minimum = hpa.spec.and_then(|spec| spec.min_replicas).unwrap_or(1);
+        let minimum = hpa.spec.min_replicas.unwrap_or(1);
         let ours = hpa.metadata.annotations.unwrap_or_default().keys().any(|key| key.contains("sphere.dev"));
         if minimum == 2 && !ours {
             Ok(())
