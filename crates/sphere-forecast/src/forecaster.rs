@@ -72,6 +72,12 @@ pub trait Forecaster: Send {
     /// Writes the predictive distribution of steps 1..=`horizon` into `out` (cleared first).
     fn distributions(&self, horizon: usize, out: &mut Vec<Distribution>) -> Result<(), NotReady>;
 
+    /// The distribution of the mean of steps `from..=to` ahead, for models that forecast it as such. Single steps say
+    /// nothing on how their errors go together, so by default there is none.
+    fn mean_of_steps(&self, _from: usize, _to: usize) -> Option<Distribution> {
+        None
+    }
+
     /// Standing of the model on this series.
     fn trust(&self) -> Trust {
         Trust { trusted: true, relative_loss: None }

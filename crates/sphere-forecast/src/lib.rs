@@ -25,6 +25,7 @@
 //! |---|---|
 //! | [`registry`] | names → forecasters |
 //! | [`models`] | the point models |
+//! | [`AutoForecaster`] | experts, profiles and regression mixed by recent loss, for any series |
 //! | [`LeadForecaster`] | the direct forecast of the lead time that scaling decides on |
 //! | [`Online`] | time grid, hygiene, calibrated quantiles around any point model |
 //! | [`StoredForecaster`] | any of them, with a state that outlives the process |
@@ -32,6 +33,7 @@
 //! | [`calibration`] | how quantiles are kept honest |
 //! | [`fit`] | estimation of smoothing parameters and initial states |
 
+mod auto;
 pub mod calibration;
 pub mod evaluation;
 pub mod fit;
@@ -43,6 +45,7 @@ mod point;
 pub mod registry;
 mod stored;
 
+pub use auto::{AUTO, AutoConfig, AutoForecaster};
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
 pub use lead::{LeadConfig, LeadForecaster};
 pub use online::{Online, OnlineConfig, STATE_VERSION};
