@@ -45,7 +45,7 @@ mod point;
 pub mod registry;
 mod stored;
 
-pub use auto::{AUTO, AutoConfig, AutoForecaster};
+pub use auto::{AUTO, AutoConfig, AutoForecaster, Verdict};
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
 pub use lead::{LeadConfig, LeadForecaster};
 pub use online::{Online, OnlineConfig, STATE_VERSION};

@@ -45,8 +45,19 @@ impl Head {
         }
     }
 
-    pub(super) fn fits(&self) -> bool {
-        let every = self.target.to.div_ceil(MOST_PENDING).max(1);
+    /// Everything learnt, for another target; what was said and has not come yet is dropped.
+    pub(super) fn moved_to(&self, target: Target) -> Self {
+        if target == self.target {
+            return self.clone();
+        }
+        Self { mix: self.mix.clone(), doubt: self.doubt.clone(), point: self.point, ..Self::new(target) }
+    }
+
+    pub(super) fn fits(&self, horizon: u32) -> bool {
+        if self.target.from < 1 || self.target.from > self.target.to || self.target.to > horizon {
+            return false;
+        }
+        let every = self.target.to.div_ceil(MOST_PENDING);
         let slots = (self.target.to / every + 1) as usize;
         self.every == u64::from(every) && self.pending.len() == slots * PENDING && self.doubt.fits()
     }
@@ -75,6 +86,16 @@ impl Head {
         for (slot, v) in self.pending[cells].iter_mut().zip(values) {
             *slot = *v as f32;
         }
+    }
+
+    /// Opinion of the week's profile and the quantiles 0.95 and 0.99 for what was said at `origin`.
+    pub(super) fn claim(&self, origin: u64) -> (Option<f64>, f64, f64) {
+        let said = &self.pending[self.cells(origin)];
+        let (experts, rest) = said.split_at(EXPERTS - FLAT);
+        let scales = std::array::from_fn(|j| f64::from(rest[4 + j]));
+        let deviations = self.doubt.deviations(&scales);
+        let point = f64::from(rest[3]);
+        (experts.last().map(|v| f64::from(*v)), point + deviations[9], point + deviations[11])
     }
 
     /// Learns that `actual` came of what was said at `origin`; `flat`, `spread` and `freshness` are those of the origin.

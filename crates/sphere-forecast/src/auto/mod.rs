@@ -31,6 +31,7 @@ mod packed;
 mod profiles;
 mod ridge;
 mod target;
+mod trust;
 
 use crate::{Forecaster, Grid, NotReady, Observed};
 use changepoint::ChangePoint;
@@ -45,6 +46,8 @@ use serde::{Deserialize, Serialize};
 use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
 use std::time::Duration;
 use target::Target;
+pub use trust::Verdict;
+use trust::{Claim, Skill};
 
 /// Name in the registry.
 pub const AUTO: &str = "auto";
@@ -98,12 +101,19 @@ pub struct AutoForecaster {
     ridge: Ridge,
     origins: Origins,
     heads: Vec<Head>,
+    skill: Skill,
 }
 
 impl AutoForecaster {
     /// A forecaster without history.
     pub fn new(config: AutoConfig) -> Self {
         Self::with_targets(config.clone(), target::ladder(config.horizon))
+    }
+
+    /// A forecaster without history that learns the lead `config.horizon` itself and few steps before it: what
+    /// scaling reads, at a fraction of the cost of every step.
+    pub fn for_lead(config: AutoConfig) -> Self {
+        Self::with_targets(config.clone(), target::to_lead(config.horizon))
     }
 
     fn with_targets(config: AutoConfig, targets: Vec<Target>) -> Self {
@@ -119,6 +129,7 @@ impl AutoForecaster {
             ridge: Ridge::new(targets.len()),
             origins: Origins::new(config.horizon),
             heads: targets.into_iter().map(Head::new).collect(),
+            skill: Skill::new(),
             config,
         }
     }
@@ -126,6 +137,62 @@ impl AutoForecaster {
     /// Settings.
     pub fn config(&self) -> &AutoConfig {
         &self.config
+    }
+
+    /// The longest lead that is learnt, steps.
+    pub fn lead_steps(&self) -> u32 {
+        self.config.horizon
+    }
+
+    /// Moves the lead, for example when pods have become slower to start. What was learnt is kept, by the target
+    /// nearest to each new one; forecasts under way are dropped.
+    pub fn set_lead_steps(&mut self, lead: u32) {
+        let lead = lead.clamp(1, AutoConfig::LONGEST_HORIZON);
+        if lead == self.config.horizon {
+            return;
+        }
+        let targets = target::to_lead(lead);
+        let nearest: Vec<usize> = targets
+            .iter()
+            .map(|new| {
+                let distance = |i: &usize| self.heads[*i].target.to.abs_diff(new.to);
+                (0..self.heads.len()).min_by_key(distance).unwrap_or(0)
+            })
+            .collect();
+        self.ridge = self.ridge.with_targets(&nearest);
+        self.heads =
+            targets.iter().zip(&nearest).map(|(target, &i)| self.heads[i].moved_to(*target)).collect();
+        self.origins = self.origins.moved_to(lead, self.tick);
+        self.config.horizon = lead;
+        if self.last.is_some() {
+            self.issue(false);
+        }
+    }
+
+    /// The distribution at the longest lead, if there is one.
+    pub fn at_lead(&self) -> Option<Distribution> {
+        if self.last.is_none() || self.missed > self.config.longest_gap {
+            return None;
+        }
+        let head = self.heads.last()?;
+        Some(self.distribution(head.point, &head.doubt.deviations(&head.scales)))
+    }
+
+    /// Why the forecast is trusted or not.
+    pub fn verdict(&self) -> Verdict {
+        self.skill.verdict()
+    }
+
+    /// Are all parts of a restored state of the sizes that its settings ask for?
+    pub(crate) fn is_consistent(&self) -> bool {
+        let horizon = self.config.horizon;
+        (1..=AutoConfig::LONGEST_HORIZON).contains(&horizon)
+            && self.config.step_ms > 0
+            && !self.heads.is_empty()
+            && self.heads.iter().all(|head| head.fits(horizon))
+            && self.ridge.fits(self.heads.len())
+            && self.origins.fits(horizon)
+            && self.profiles.fits(i64::try_from(self.config.step_ms).unwrap_or(i64::MAX))
     }
 
     fn bounded(&self, value: f64) -> f64 {
@@ -182,12 +249,19 @@ impl AutoForecaster {
     fn score(&mut self) -> Option<f64> {
         let middle = self.heads.len() / 2;
         let mut error = None;
-        let Self { heads, origins, tick, since_gap, .. } = self;
+        let Self { heads, origins, tick, since_gap, levels, skill, .. } = self;
+        let last = heads.len() - 1;
         for (a, head) in heads.iter_mut().enumerate() {
             let steps = head.target.to - head.target.from + 1;
             let Some(due) = head.due(*tick).filter(|_| *since_gap >= steps) else { continue };
             let Some(origin) = origins.at(due) else { continue };
             let actual = (0..steps).map(|age| origins.value(*tick, age)).sum::<f64>() / f64::from(steps);
+            if a == last {
+                let (week, q95, q99) = head.claim(due);
+                let week = week.filter(|_| self.profiles.knows_week());
+                let claim = Claim { last: f64::from(origin.flat[0]), week, q95, q99 };
+                skill.score(actual, &claim, 1e-3 * levels.size());
+            }
             let off = head.learn(due, origin.flat, origin.spread, origin.freshness, actual);
             if a == middle {
                 error = Some(off.abs());
@@ -487,6 +561,6 @@ impl Forecaster for AutoForecaster {
     }
 
     fn trust(&self) -> Trust {
-        Trust { trusted: self.tick >= 18, relative_loss: None }
+        self.skill.trust()
     }
 }

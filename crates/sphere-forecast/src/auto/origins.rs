@@ -56,6 +56,19 @@ impl Origins {
             && self.cleared.len() == new.cleared.len()
     }
 
+    /// For another horizon: values stay, origins are dropped.
+    pub(super) fn moved_to(&self, horizon: u32, tick: u64) -> Self {
+        let mut new = Self::new(horizon);
+        let known = self.values.len().min(new.values.len()) as u32;
+        let oldest = known - 1;
+        new.values.fill(self.value(tick, oldest));
+        new.cleared.fill(self.cleared(tick, oldest));
+        for age in (0..known).filter(|age| u64::from(*age) <= tick) {
+            new.push(tick - u64::from(age), self.value(tick, age), self.cleared(tick, age));
+        }
+        new
+    }
+
     /// Forgets everything; the past was `value`.
     pub(super) fn restart(&mut self, value: f64) {
         self.rows.fill(-1.0);

@@ -136,6 +136,25 @@ impl Profiles {
         }
     }
 
+    pub(super) fn fits(&self, step_ms: i64) -> bool {
+        let new = Self::new(step_ms);
+        let same = |a: &Profile, b: &Profile| {
+            a.bins.len() == b.bins.len() && a.period_ms == b.period_ms && a.exact == b.exact
+        };
+        self.step_ms == step_ms
+            && same(&self.day, &new.day)
+            && same(&self.yesterday, &new.yesterday)
+            && same(&self.week, &new.week)
+            && same(&self.hour, &new.hour)
+            && same(&self.day_error, &new.day_error)
+            && same(&self.hour_error, &new.hour_error)
+    }
+
+    /// Has a whole week been seen?
+    pub(super) fn knows_week(&self) -> bool {
+        !self.week.bins.is_empty() && self.week.bins.iter().all(|bin| !bin.is_nan())
+    }
+
     /// The step ending at `end_ms` is now.
     pub(super) fn advance(&mut self, end_ms: i64) {
         self.now_ms = end_ms.saturating_sub(self.step_ms / 2);

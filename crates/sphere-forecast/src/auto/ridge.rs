@@ -48,6 +48,22 @@ impl Ridge {
         }
     }
 
+    /// The same for other targets: each takes what was learnt for the old one named in `sources`.
+    pub(super) fn with_targets(&self, sources: &[usize]) -> Self {
+        let mut new = Self {
+            targets: sources.len(),
+            cross: Floats::filled(sources.len() * FEATURES, 0.0),
+            weights: Floats::filled(sources.len() * FEATURES, 0.0),
+            ..self.clone()
+        };
+        for (a, &source) in sources.iter().enumerate() {
+            let (to, from) = (a * FEATURES..(a + 1) * FEATURES, source * FEATURES..(source + 1) * FEATURES);
+            new.cross[to.clone()].copy_from_slice(&self.cross[from.clone()]);
+            new.weights[to].copy_from_slice(&self.weights[from]);
+        }
+        new
+    }
+
     pub(super) fn fits(&self, targets: usize) -> bool {
         self.targets == targets
             && self.gram.len() == PAIRS

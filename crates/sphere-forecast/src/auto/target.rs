@@ -39,3 +39,16 @@ pub(super) fn ladder(horizon: u32) -> Vec<Target> {
     targets.push(if horizon == 15 { SIGNAL } else { Target::step(horizon) });
     targets
 }
+
+/// The lead, the next step, and one in between.
+pub(super) fn to_lead(lead: u32) -> Vec<Target> {
+    let mut targets = vec![Target::step(1)];
+    let between = lead.div_ceil(3);
+    if between > 1 && between < lead {
+        targets.push(Target::step(between));
+    }
+    if lead > 1 {
+        targets.push(Target::step(lead));
+    }
+    targets
+}
