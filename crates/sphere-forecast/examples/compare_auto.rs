@@ -1,6 +1,6 @@
 //! Is `auto` better than the simple methods, on every series and in every respect that decisions read?
 //!
-//!     cargo run --release -p sphere-forecast --example compare_auto -- [--stride N] [--json] [MODEL…] FILE.csv…
+//!     cargo run --release -p sphere-forecast --example compare_auto -- [--stride N] [MODEL…] FILE.csv…
 //!
 //! Each file is `timestamp_s,value` with a header. The last half, at most two days, is forecast after at most
 //! seven days of history, 15 steps ahead from every `stride`-th step (default 6). Printed per series and model, relative to
@@ -49,7 +49,7 @@ struct Row {
     mae: f64,
     signal_mae: f64,
     signal_pinball: f64,
-    lead_pinball: [f64; 2],
+    lead_pinball: [f64; 4],
     count: f64,
     signal: [Share; LEVELS.len()],
     steps: [[Share; LEVELS.len()]; WATCHED.len()],
@@ -72,13 +72,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let series: Vec<Series> = files.iter().map(|f| read(f)).collect::<Result<_, _>>()?;
     let names: Vec<&str> = BASELINES.into_iter().chain(models.iter().map(String::as_str)).collect();
-    let jobs: Vec<(usize, &str)> = (0..series.len()).flat_map(|i| names.iter().map(move |n| (i, *n))).collect();
+    let jobs: Vec<(usize, &str)> =
+        (0..series.len()).flat_map(|i| names.iter().map(move |n| (i, *n))).collect();
     let rows: Vec<Row> = jobs.par_iter().map(|(i, name)| run(&series[*i], name, stride)).collect();
     println!(
-        "{:24} {:13} {:>6} {:>6} {:>6} {:>6} | {:>5} {:>5} {:>5} {:>5} | {:>5} {:>6} | {:>4} {:>4} | {:>5} | vs best of three",
-        "series", "model", "MASE", "13-15", "p95", "p95h15", "cov95", "h1", "h5", "h15", ">99", ">999", "d90", "d95", "us"
+        "{:24} {:13} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} | {:>5} {:>5} {:>5} {:>5} | {:>5} {:>6} | {:>4} {:>4} | {:>5} | vs best of three",
+        "series",
+        "model",
+        "MASE",
+        "13-15",
+        "p95",
+        "p95h15",
+        "p99h15",
+        "p95h5",
+        "p99h5",
+        "cov95",
+        "h1",
+        "h5",
+        "h15",
+        ">99",
+        ">999",
+        "d90",
+        "d95",
+        "us"
     );
-    let mut logs = vec![[0.0; 6]; names.len()];
+    let mut logs = vec![[0.0; 7]; names.len()];
     let mut worst = vec![[0.0f64; 5]; names.len()];
     for (i, s) in series.iter().enumerate() {
         let of = |k: usize| &rows[i * names.len() + k];
@@ -94,6 +112,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 r.signal_pinball / hw.signal_pinball,
                 r.lead_pinball[0] / hw.lead_pinball[0],
                 r.lead_pinball[1] / hw.lead_pinball[1],
+                r.lead_pinball[2] / hw.lead_pinball[2],
+                r.lead_pinball[3] / hw.lead_pinball[3],
             ];
             let against = [r.mae / best_mae, r.signal_mae / best_signal, r.signal_pinball / best_pinball];
             for (sum, v) in logs[k].iter_mut().zip(ratios) {
@@ -103,22 +123,42 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 *w = w.max(v);
             }
             println!(
-                "{:24} {:13} {:6.3} {:6.3} {:6.3} {:6.3} | {:5.1} {:5.1} {:5.1} {:5.1} | {:5.2} {:6.3} | {:4.1} {:4.1} | {:5.1} | {:.3} {:.3} {:.3}",
-                s.name, name, ratios[0], ratios[1], ratios[2], ratios[3],
-                r.signal[1].pct(), r.steps[0][1].pct(), r.steps[1][1].pct(), r.steps[2][1].pct(),
-                100.0 - r.steps[2][2].pct(), 100.0 - r.steps[2][3].pct(),
-                r.worst_day[0], r.worst_day[1], r.us, against[0], against[1], against[2],
+                "{:24} {:13} {:6.3} {:6.3} {:6.3} {:6.3} {:6.3} {:6.3} {:6.3} | {:5.1} {:5.1} {:5.1} {:5.1} | {:5.2} {:6.3} | {:4.1} {:4.1} | {:5.1} | {:.3} {:.3} {:.3}",
+                s.name,
+                name,
+                ratios[0],
+                ratios[1],
+                ratios[2],
+                ratios[3],
+                ratios[4],
+                ratios[5],
+                ratios[6],
+                r.signal[1].pct(),
+                r.steps[0][1].pct(),
+                r.steps[1][1].pct(),
+                r.steps[2][1].pct(),
+                100.0 - r.steps[2][2].pct(),
+                100.0 - r.steps[2][3].pct(),
+                r.worst_day[0],
+                r.worst_day[1],
+                r.us,
+                against[0],
+                against[1],
+                against[2],
             );
         }
     }
     let n = series.len() as f64;
-    println!("\n{:13} {:>6} {:>6} {:>6} {:>7} {:>7} | worst against classic-fresh, against the best of last, mean-6, ses", "model", "MASE", "13-15", "p95", "p95 h15", "p99 h15");
+    println!(
+        "\n{:13} {:>6} {:>6} {:>6} {:>7} {:>7} {:>6} {:>6} | worst against classic-fresh, against the best of last, mean-6, ses",
+        "model", "MASE", "13-15", "p95", "p95 h15", "p99 h15", "p95 h5", "p99 h5"
+    );
     for (k, name) in names.iter().enumerate() {
         let g = logs[k].map(|sum| (sum / n).exp());
         let w = worst[k];
         println!(
-            "{name:13} {:6.3} {:6.3} {:6.3} {:7.3} {:7.3} | {:.3} {:.3} {:.3}, {:.3} {:.3}",
-            g[0], g[1], g[2], g[3], g[4], w[0], w[1], w[2], w[3], w[4]
+            "{name:13} {:6.3} {:6.3} {:6.3} {:7.3} {:7.3} {:6.3} {:6.3} | {:.3} {:.3} {:.3}, {:.3} {:.3}",
+            g[0], g[1], g[2], g[3], g[4], g[5], g[6], w[0], w[1], w[2], w[3], w[4]
         );
     }
     Ok(())
@@ -200,13 +240,16 @@ fn run(series: &Series, name: &str, stride: usize) -> Row {
         if !due {
             continue;
         }
-        let pinball = |level: f64, q: f64, y: f64| if y > q { level * (y - q) } else { (1.0 - level) * (q - y) };
+        let pinball =
+            |level: f64, q: f64, y: f64| if y > q { level * (y - q) } else { (1.0 - level) * (q - y) };
         row.count += 1.0;
         row.mae += actual.iter().zip(&out).map(|(y, d)| (y - d.mean()).abs()).sum::<f64>() / HORIZON as f64;
         row.signal_mae += (came - point).abs();
         row.signal_pinball += pinball(0.95, quantiles[1], came);
-        for (sum, level) in row.lead_pinball.iter_mut().zip([0.95, 0.99]) {
-            *sum += pinball(level, out[14].quantile(level), actual[14]);
+        for (sum, (h, level)) in
+            row.lead_pinball.iter_mut().zip([(14, 0.95), (14, 0.99), (4, 0.95), (4, 0.99)])
+        {
+            *sum += pinball(level, out[h].quantile(level), actual[h]);
         }
         for (share, q) in row.signal.iter_mut().zip(quantiles) {
             share.add(came <= q);

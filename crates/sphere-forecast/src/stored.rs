@@ -9,7 +9,8 @@
 use crate::models::Model;
 use crate::registry::{self, UnknownModel};
 use crate::{
-    AUTO, AutoConfig, AutoForecaster, Forecaster, Grid, LeadConfig, LeadForecaster, NotReady, Observed, Online, OnlineConfig, PointModel,
+    AUTO, AutoConfig, AutoForecaster, Forecaster, Grid, LeadConfig, LeadForecaster, NotReady, Observed,
+    Online, OnlineConfig, PointModel,
 };
 use serde::{Deserialize, Serialize};
 use sphere_core::{Distribution, Timestamp, Trust};

@@ -49,12 +49,8 @@ pub(super) struct ChangePoint {
 
 impl ChangePoint {
     pub(super) fn restart(&mut self, value: f64) {
-        *self = Self {
-            level: value,
-            deviation: 0.05 * value.abs() + TINY,
-            last: [value; 3],
-            ..Self::default()
-        };
+        *self =
+            Self { level: value, deviation: 0.05 * value.abs() + TINY, last: [value; 3], ..Self::default() };
     }
 
     pub(super) fn observe(&mut self, value: f64, size: f64) {

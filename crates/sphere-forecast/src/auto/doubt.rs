@@ -12,17 +12,18 @@
 
 use super::levels::TINY;
 use super::packed::Floats;
+use crate::lead::scale::{ScaleMixture, Variances};
 use serde::{Deserialize, Serialize};
 use sphere_core::QUANTILE_LEVELS;
+use std::sync::LazyLock;
 
 const LEVELS: usize = QUANTILE_LEVELS.len();
 /// Measures of the usual error.
-pub(super) const SCALES: usize = 4;
+pub(super) const SCALES: usize = 5;
 const BINS: usize = 40;
 /// Bins are of equal width in asinh(4 u), up to this.
 const REACH: f64 = 5.0;
 const BIN_WIDTH: f64 = 2.0 * REACH / BINS as f64;
-const HISTOGRAM_MEMORY: f64 = 1.0 - 1.0 / 3000.0;
 /// Errors a histogram is born with.
 const PRIOR_MASS: f64 = 8.0;
 /// Levels at which the measures compete.
@@ -34,7 +35,19 @@ const TRACKED: usize = 12;
 const I_95: usize = 9;
 /// First level served by the tail.
 const TAIL_FROM: usize = 11;
+/// The measure around the direct regression.
+const DIRECT: usize = 4;
+/// Memory of the histograms, errors; the one around the direct regression remembers days.
+const MEMORY: f64 = 8000.0;
+const SLOW_MEMORY: f64 = 25_000.0;
+/// Gain of the mean pinball losses.
+const JUDGEMENT: f32 = 0.002;
+const SHARPNESS: f32 = 25.0;
+/// Gain of the offsets, in their own unit.
 const ADAPTATION: f64 = 0.001;
+/// Errors after which the quantiles are read from the histograms again.
+const REFRESH_EVERY: u64 = 16;
+const EAGER: u64 = 200;
 
 /// What the measures are made of at an origin, beside the errors of the target itself.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +67,8 @@ pub(super) struct Surroundings {
 pub(super) struct Doubt {
     recent: f64,
     usual: f64,
+    pub(super) mixture: ScaleMixture,
+    slow_increment: f64,
     scored: u64,
     histograms: Floats,
     /// Weight of the next error: grows instead of ageing every bin.
@@ -65,8 +80,11 @@ pub(super) struct Doubt {
 }
 
 /// Where bin edges lie, in measures.
+static EDGES: LazyLock<[f64; BINS + 1]> =
+    LazyLock::new(|| std::array::from_fn(|i| (i as f64 * BIN_WIDTH - REACH).sinh() / 4.0));
+
 fn edge(i: usize) -> f64 {
-    (i as f64 * BIN_WIDTH - REACH).sinh() / 4.0
+    EDGES[i]
 }
 
 fn cell(u: f64) -> usize {
@@ -79,6 +97,8 @@ impl Doubt {
         let mut doubt = Self {
             recent: 0.0,
             usual: 0.0,
+            mixture: ScaleMixture::new(),
+            slow_increment: 1.0,
             scored: 0,
             histograms: Floats::filled(SCALES * BINS, 0.0),
             increment: 1.0,
@@ -109,7 +129,14 @@ impl Doubt {
     }
 
     /// The measures of the usual error for a forecast of `point`, all positive.
-    pub(super) fn scales(&self, around: &Surroundings, spread: f64, point: f64) -> [f64; SCALES] {
+    pub(super) fn scales(
+        &self,
+        around: &Surroundings,
+        spread: f64,
+        point: f64,
+        mean: f64,
+        unit: f64,
+    ) -> [f64; SCALES] {
         let (recent, usual) = if self.scored == 0 { (spread, spread) } else { (self.recent, self.usual) };
         let floor = 1e-3 * usual + 1e-9 * around.size + TINY;
         [
@@ -117,40 +144,58 @@ impl Doubt {
             (recent * around.usual_error.unwrap_or(usual)).sqrt() + 0.1 * usual + floor,
             (around.recent_maximum - point).max(0.0) + 0.3 * usual + floor,
             4.0 * around.slope + 0.5 * recent + floor,
+            unit * self.mixture.scale(mean.abs() / unit) + floor,
         ]
     }
 
     /// Learns that a forecast whose measures were `scales` was off by `error`.
-    pub(super) fn learn(&mut self, error: f64, scales: &[f64; SCALES]) {
+    pub(super) fn learn(
+        &mut self,
+        error: f64,
+        scales: &[f64; SCALES],
+        shift: f64,
+        mean: f64,
+        unit: f64,
+        then: &Variances,
+    ) {
+        let direct_error = error - shift;
+        let errors = [error, error, error, error, direct_error];
         self.scored += 1;
         let least = 1.0 / self.scored as f64;
         self.recent += least.max(0.025) * (error.abs() - self.recent);
         self.usual += least.max(0.003) * (error.abs() - self.usual);
+        self.mixture.update(direct_error / unit, mean.abs() / unit, scales[DIRECT] / unit, then);
         let unit = 1.0 / (self.usual + TINY);
-        for (level, losses) in JUDGED.iter().zip(self.losses.iter_mut()).enumerate().map(|(i, (_, l))| (i, l)) {
-            let (tau, at) = (JUDGED[level], JUDGED_AT[level]);
+        for ((tau, at), losses) in JUDGED.into_iter().zip(JUDGED_AT).zip(&mut self.losses) {
             for (j, loss) in losses.iter_mut().enumerate() {
-                let over = error - f64::from(self.table[j * LEVELS + at]) * scales[j];
+                let over = errors[j] - f64::from(self.table[j * LEVELS + at]) * scales[j];
                 let pinball = if over > 0.0 { tau * over } else { (tau - 1.0) * over };
-                *loss += 0.002 * ((pinball * unit).min(20.0) as f32 - *loss);
+                *loss += JUDGEMENT * ((pinball * unit).min(20.0) as f32 - *loss);
             }
         }
-        let (served, width) = self.uncorrected(scales);
+        let (served, width) = self.uncorrected(scales, shift);
         for k in 0..TRACKED {
             let above = error > served[k] + self.correction(k, served[k], width);
             let step = if above { QUANTILE_LEVELS[k] } else { QUANTILE_LEVELS[k] - 1.0 };
             self.offsets[k] = (f64::from(self.offsets[k]) + ADAPTATION * step).clamp(-1.5, 3.0) as f32;
         }
         for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
-            histogram[cell(error / scales[j])] += self.increment as f32;
+            histogram[cell(errors[j] / scales[j])] +=
+                if j == DIRECT { self.slow_increment } else { self.increment } as f32;
         }
-        self.increment /= HISTOGRAM_MEMORY;
+        self.increment /= 1.0 - 1.0 / MEMORY;
         if self.increment > 1e12 {
             let shrink = (1.0 / self.increment) as f32;
-            self.histograms.iter_mut().for_each(|h| *h *= shrink);
+            self.histograms[..DIRECT * BINS].iter_mut().for_each(|h| *h *= shrink);
             self.increment = 1.0;
         }
-        if self.scored < 200 || self.scored.is_multiple_of(8) {
+        self.slow_increment /= 1.0 - 1.0 / SLOW_MEMORY;
+        if self.slow_increment > 1e12 {
+            let shrink = (1.0 / self.slow_increment) as f32;
+            self.histograms[DIRECT * BINS..].iter_mut().for_each(|h| *h *= shrink);
+            self.slow_increment = 1.0;
+        }
+        if self.scored < EAGER || self.scored.is_multiple_of(REFRESH_EVERY) {
             self.refresh();
         }
     }
@@ -160,26 +205,33 @@ impl Doubt {
     }
 
     /// Average of the measures' quantiles, and of the measures.
-    fn uncorrected(&self, scales: &[f64; SCALES]) -> ([f64; LEVELS], f64) {
+    fn uncorrected(&self, scales: &[f64; SCALES], shift: f64) -> ([f64; LEVELS], f64) {
         let weights = self.losses.map(|losses| {
             let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
-            let raw = losses.map(|l| f64::from((-12.0 * (l - least) / (least + 1e-6)).exp()));
+            let raw = losses.map(|l| f64::from((-SHARPNESS * (l - least) / (least + 1e-6)).exp()));
             let sum: f64 = raw.iter().sum();
             raw.map(|w| w / sum)
         });
         let mut out = [0.0; LEVELS];
         for (k, q) in out.iter_mut().enumerate() {
-            let judged = if k < I_95 { 0 } else if k < JUDGED_AT[2] { 1 } else { 2 };
+            let judged = if k < I_95 {
+                0
+            } else if k < JUDGED_AT[2] {
+                1
+            } else {
+                2
+            };
             *q = (0..SCALES)
                 .map(|j| weights[judged][j] * scales[j] * f64::from(self.table[j * LEVELS + k]))
-                .sum();
+                .sum::<f64>()
+                + weights[judged][DIRECT] * shift;
         }
         (out, (0..SCALES).map(|j| weights[1][j] * scales[j]).sum())
     }
 
     /// Deviations from the forecast at all levels, not necessarily in order.
-    pub(super) fn deviations(&self, scales: &[f64; SCALES]) -> [f64; LEVELS] {
-        let (mut out, width) = self.uncorrected(scales);
+    pub(super) fn deviations(&self, scales: &[f64; SCALES], shift: f64) -> [f64; LEVELS] {
+        let (mut out, width) = self.uncorrected(scales, shift);
         for (k, q) in out.iter_mut().enumerate() {
             *q += self.correction(k, *q, width);
         }
@@ -187,10 +239,11 @@ impl Doubt {
     }
 
     fn refresh(&mut self) {
-        for (histogram, row) in
-            self.histograms.chunks_exact(BINS).zip(self.table.chunks_exact_mut(LEVELS))
+        for (j, (histogram, row)) in
+            self.histograms.chunks_exact(BINS).zip(self.table.chunks_exact_mut(LEVELS)).enumerate()
         {
-            let quantiles = quantiles(histogram, self.increment);
+            let quantiles =
+                quantiles(histogram, if j == DIRECT { self.slow_increment } else { self.increment });
             for (slot, q) in row.iter_mut().zip(quantiles) {
                 *slot = q as f32;
             }

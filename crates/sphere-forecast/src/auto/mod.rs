@@ -22,6 +22,7 @@
 //! | constant series | forecast exactly, with a doubt that shrinks to a 10⁻⁹th of the level |
 
 mod changepoint;
+mod direct;
 mod doubt;
 mod head;
 mod levels;
@@ -54,6 +55,10 @@ pub const AUTO: &str = "auto";
 /// Values of larger magnitude are refused: state is kept in 32-bit floats.
 pub const LARGEST: f64 = 1e18;
 const LEVELS: usize = QUANTILE_LEVELS.len();
+/// Index of the level that all others are measured against.
+const BASE: usize = 3;
+/// Index of the level that the hour's profile is relative to.
+const FAST: usize = 4;
 /// Origins before the regression learns: features need a past.
 const FIRST_FEATURES: u64 = 64;
 /// Steps whose maximum the doubt looks at.
@@ -175,7 +180,7 @@ impl AutoForecaster {
             return None;
         }
         let head = self.heads.last()?;
-        Some(self.distribution(head.point, &head.doubt.deviations(&head.scales)))
+        Some(self.distribution((head.point, head.center), &head.doubt.deviations(&head.scales, head.shift())))
     }
 
     /// Why the forecast is trusted or not.
@@ -219,7 +224,7 @@ impl AutoForecaster {
         self.profiles.advance(at.millis());
         self.origins.push(self.tick, value, value);
         let error = self.score();
-        let deviation = value - self.levels.raw[4];
+        let deviation = value - self.levels.raw[FAST];
         let cap = 8.0 * self.levels.spread();
         let cleared = self.profiles.observe(value, deviation, cap, error);
         self.origins.push(self.tick, value, cleared);
@@ -237,7 +242,7 @@ impl AutoForecaster {
         if self.missed > self.config.longest_gap {
             return;
         }
-        let stand_in = self.heads.first().map_or(self.levels.raw[3], |head| head.point);
+        let stand_in = self.heads.first().map_or(self.levels.raw[BASE], |head| head.point);
         self.tick += 1;
         self.profiles.advance(at.millis());
         let hour = self.profiles.usual(0).hour;
@@ -249,7 +254,8 @@ impl AutoForecaster {
     fn score(&mut self) -> Option<f64> {
         let middle = self.heads.len() / 2;
         let mut error = None;
-        let Self { heads, origins, tick, since_gap, levels, skill, .. } = self;
+        let Self { heads, origins, tick, since_gap, levels, skill, profiles, .. } = self;
+        let knows_week = profiles.knows_week();
         let last = heads.len() - 1;
         for (a, head) in heads.iter_mut().enumerate() {
             let steps = head.target.to - head.target.from + 1;
@@ -258,11 +264,11 @@ impl AutoForecaster {
             let actual = (0..steps).map(|age| origins.value(*tick, age)).sum::<f64>() / f64::from(steps);
             if a == last {
                 let (week, q95, q99) = head.claim(due);
-                let week = week.filter(|_| self.profiles.knows_week());
+                let week = knows_week.then_some(week);
                 let claim = Claim { last: f64::from(origin.flat[0]), week, q95, q99 };
                 skill.score(actual, &claim, 1e-3 * levels.size());
             }
-            let off = head.learn(due, origin.flat, origin.spread, origin.freshness, actual);
+            let off = head.learn(due, origin.flat, origin.spread, origin.freshness, actual, levels.unit());
             if a == middle {
                 error = Some(off.abs());
             }
@@ -302,23 +308,43 @@ impl AutoForecaster {
             *slot = scaled(self.levels.cleared[level]);
         }
         x[19] = 0.3;
+        (x[28], x[29]) = (scaled(self.levels.slow[0]), scaled(self.levels.slow[1]));
         let horizon = f64::from(self.config.horizon);
         let now = self.profiles.usual(0);
         for (i, share) in [0.2, 0.53, 0.93].into_iter().enumerate() {
             let then = self.profiles.usual((horizon * share).round().max(1.0) as u32);
-            let pairs = [(then.day, now.day), (then.yesterday, now.yesterday), (then.week, now.week)];
-            for (slot, (then, now)) in [20 + i, 23 + i, 28 + i].into_iter().zip(pairs) {
+            let pairs = [(then.day, now.day), (then.week, now.week)];
+            for (slot, (then, now)) in [20 + i, 24 + i].into_iter().zip(pairs) {
                 if let (Some(then), Some(now)) = (then, now) {
                     x[slot] = change(then, now);
                 }
             }
         }
-        for (slot, now) in [26, 27, 31].into_iter().zip([now.day, now.yesterday, now.week]) {
+        for (slot, now) in [23, 27].into_iter().zip([now.day, now.week]) {
             if let Some(now) = now {
                 x[slot] = scaled(now);
             }
         }
         x
+    }
+
+    /// What the direct regression of one target sees: smoothed levels against the base level, and the moves of the day's
+    /// and the hour's profile until then, in spreads.
+    fn direct(&self, then: &Usual, now: &Usual, spread: f64) -> direct::Inputs {
+        let raw = &self.levels.raw;
+        let base = raw[BASE];
+        let [slow, slower] = self.levels.slow;
+        let mut x = [0.0; direct::INPUTS];
+        for (x, level) in x.iter_mut().zip([raw[0], raw[1], raw[2], raw[4], raw[5], raw[6], slow, slower]) {
+            *x = (level - base) / spread;
+        }
+        if let (Some(then), Some(now)) = (then.day, now.day) {
+            x[8] = (then - now) / spread;
+            x[9] = 0.3 * (then - base) / spread;
+        }
+        x[10] = (then.raw_hour - now.raw_hour) / spread;
+        x[11] = 0.3 * (raw[FAST] + then.raw_hour - base) / spread;
+        x.map(|v| v.clamp(-20.0, 20.0))
     }
 
     fn flat(&self) -> [f64; FLAT] {
@@ -327,44 +353,41 @@ impl AutoForecaster {
         [raw[0], raw[2], raw[4], raw[6], self.levels.robust, fast, slow, self.jump.level()]
     }
 
-    /// Opinions on the mean of the steps of `target`, which are `usual`; `ridge` is without the hourly pattern.
-    fn opinions(&self, flat: &[f64; FLAT], target: Target, now: &Usual, ridge: f64) -> Opinions {
+    /// Opinions on the steps that are usually `then`; `ridge` is without the hourly pattern.
+    fn opinions(&self, flat: &[f64; FLAT], then: &Usual, now: &Usual, ridge: f64, direct: f64) -> Opinions {
         let mut out = [0.0; EXPERTS];
         out[..FLAT].copy_from_slice(flat);
         let raw = &self.levels.raw;
-        let steps = f64::from(target.to - target.from + 1);
-        for h in target.steps() {
-            let then = self.profiles.usual(h);
-            let day = then.day.zip(now.day).map_or(0.0, |(then, now)| then - now);
-            let here = [
-                ridge + then.hour,
-                raw[1] + day,
-                raw[4] + day,
-                then.day.unwrap_or(raw[3]),
-                then.yesterday.unwrap_or(raw[3]),
-                self.levels.cleared[4] + then.hour,
-                then.week.unwrap_or(raw[3]),
-            ];
-            for (o, v) in out[FLAT..].iter_mut().zip(here) {
-                *o += v / steps;
-            }
-        }
+        let day = then.day.zip(now.day).map_or(0.0, |(then, now)| then - now);
+        out[FLAT..].copy_from_slice(&[
+            ridge + then.hour,
+            raw[1] + day,
+            raw[FAST] + day,
+            then.day.unwrap_or(raw[BASE]),
+            self.levels.cleared[FAST] + then.hour,
+            then.week.unwrap_or(raw[BASE]),
+            direct,
+        ]);
         out
     }
 
     /// Makes the forecasts of all targets, and remembers them if this step was measured.
     fn issue(&mut self, measured: bool) {
-        let (base, spread) = (self.levels.cleared[3], self.levels.spread());
+        let (base, spread) = (self.levels.cleared[BASE], self.levels.spread());
         let freshness = self.jump.freshness();
         let x = self.features(base, spread);
         let flat = self.flat();
         let now = self.profiles.usual(0);
-        let recent_maximum =
-            (0..MAXIMUM_STEPS).map(|age| self.origins.value(self.tick, age)).fold(f64::NEG_INFINITY, f64::max);
+        let recent_maximum = (0..MAXIMUM_STEPS)
+            .map(|age| self.origins.value(self.tick, age))
+            .fold(f64::NEG_INFINITY, f64::max);
         for a in 0..self.heads.len() {
             let target = self.heads[a].target;
             let ridge = base + spread * self.ridge.predict(a, &x);
-            let opinions = self.opinions(&flat, target, &now, ridge);
+            let then = self.profiles.usual_mean(target);
+            let inputs = self.direct(&then, &now, spread);
+            let direct = self.levels.raw[BASE] + spread * self.heads[a].rls.predict(&inputs);
+            let opinions = self.opinions(&flat, &then, &now, ridge, direct);
             let around = Surroundings {
                 usual_error: self.profiles.usual_error(target.to),
                 recent_maximum,
@@ -373,16 +396,23 @@ impl AutoForecaster {
             };
             let said = self.heads[a].mix.combine(&opinions, freshness);
             let point = self.bounded(said.point);
+            let center = self.bounded(said.center);
             let head = &mut self.heads[a];
+            head.center = center;
             head.ridge = ridge;
+            head.direct = direct;
             head.point = point;
-            head.scales = head.doubt.scales(&around, spread, point);
+            head.scales = head.doubt.scales(&around, spread, center, direct, self.levels.unit());
             if measured {
-                head.remember(self.tick, &opinions, &said);
+                head.remember(self.tick, &opinions, &said, &inputs, self.levels.raw[BASE]);
             }
         }
         if measured {
-            self.origins.remember(self.tick, &Origin { spread, freshness, base, flat: &flat.map(|v| v as f32) }, &x);
+            self.origins.remember(
+                self.tick,
+                &Origin { spread, freshness, base, flat: &flat.map(|v| v as f32) },
+                &x,
+            );
         } else {
             self.origins.invalidate(self.tick);
         }
@@ -412,7 +442,7 @@ impl AutoForecaster {
 
     /// What the regression says of step `h`, without the hourly pattern.
     fn ridge_at(&self, h: u32) -> f64 {
-        let Some((a, b, share)) = self.around(h) else { return self.levels.raw[3] };
+        let Some((a, b, share)) = self.around(h) else { return self.levels.raw[BASE] };
         if h > b.target.to
             && let Some(before) = self.step_heads().filter(|head| head.target.to < b.target.to).last()
         {
@@ -425,12 +455,16 @@ impl AutoForecaster {
     }
 
     /// Expected demand `h` steps ahead.
-    fn point_at(&self, h: u32, flat: &[f64; FLAT], now: &Usual) -> f64 {
-        let Some((a, b, share)) = self.around(h + self.missed) else { return self.levels.raw[3] };
+    fn point_at(&self, h: u32, flat: &[f64; FLAT], now: &Usual) -> (f64, f64) {
+        let Some((a, b, share)) = self.around(h + self.missed) else {
+            return (self.levels.raw[BASE], self.levels.raw[BASE]);
+        };
         let head = if share < 0.5 { a } else { b };
-        let opinions = self.opinions(flat, Target::step(h), now, self.ridge_at(h));
-        let weights = head.mix.weights();
-        self.bounded(weights.iter().zip(&opinions).map(|(w, o)| f64::from(*w) * o).sum())
+        let direct = a.direct + share * (b.direct - a.direct);
+        let opinions = self.opinions(flat, &self.profiles.usual(h), now, self.ridge_at(h), direct);
+        let dot =
+            |w: &[f32; EXPERTS]| self.bounded(w.iter().zip(&opinions).map(|(w, o)| f64::from(*w) * o).sum());
+        (dot(head.mix.weights()), dot(head.mix.mean_weights()))
     }
 
     /// Deviations from the point at all levels, `h` steps ahead.
@@ -452,10 +486,10 @@ impl AutoForecaster {
         }
     }
 
-    fn distribution(&self, point: f64, deviations: &[f64; LEVELS]) -> Distribution {
+    fn distribution(&self, (point, center): (f64, f64), deviations: &[f64; LEVELS]) -> Distribution {
         let floor = self.config.nonnegative.then_some(0.0);
         let quantiles = deviations.map(|d| {
-            let q = point + d;
+            let q = center + d;
             if q.is_finite() { q } else { point }
         });
         Distribution::rearranged(point, quantiles, floor).unwrap_or_else(|_| {
@@ -539,8 +573,10 @@ impl Forecaster for AutoForecaster {
         if self.missed > self.config.longest_gap {
             return Err(NotReady::Stale { missed: self.missed as usize });
         }
-        let known: Vec<(u32, [f64; LEVELS])> =
-            self.step_heads().map(|head| (head.target.to, head.doubt.deviations(&head.scales))).collect();
+        let known: Vec<(u32, [f64; LEVELS])> = self
+            .step_heads()
+            .map(|head| (head.target.to, head.doubt.deviations(&head.scales, head.shift())))
+            .collect();
         let flat = self.flat();
         let now = self.profiles.usual(0);
         out.reserve(horizon);
@@ -555,9 +591,11 @@ impl Forecaster for AutoForecaster {
         if self.last.is_none() || self.missed > 0 {
             return None;
         }
-        let head =
-            self.heads.iter().find(|head| (head.target.from as usize, head.target.to as usize) == (from, to))?;
-        Some(self.distribution(head.point, &head.doubt.deviations(&head.scales)))
+        let head = self
+            .heads
+            .iter()
+            .find(|head| (head.target.from as usize, head.target.to as usize) == (from, to))?;
+        Some(self.distribution((head.point, head.center), &head.doubt.deviations(&head.scales, head.shift())))
     }
 
     fn trust(&self) -> Trust {

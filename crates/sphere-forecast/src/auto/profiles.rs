@@ -1,11 +1,11 @@
 //! What is usual at this time of the hour, the day and the week?
 //!
-//! Profiles at phases of the wall clock (UTC), in coarse bins: a week in hours, a day in 5 minutes (the usual
-//! one and yesterday's), an hour step by step but at most 360 bins, the latter of the deviation from a fast level. A bin is
+//! Profiles at phases of the wall clock (UTC), in coarse bins: a week in hours, a day in 5 minutes, an hour step by step but at most 360 bins, the latter of the deviation from a fast level. A bin is
 //! written when it ends. The hourly pattern passes a gate: the share of it that regression finds in what came lately, so
 //! that a pattern that does not repeat is worth nothing. Two more profiles hold the usual size of the errors.
 
 use super::packed::Floats;
+use super::target::Target;
 use serde::{Deserialize, Serialize};
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
@@ -96,10 +96,11 @@ impl Profile {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usual {
     pub(super) day: Option<f64>,
-    pub(super) yesterday: Option<f64>,
     pub(super) week: Option<f64>,
     /// Gated hourly deviation, 0 when unknown.
     pub(super) hour: f64,
+    /// The same before the gate.
+    pub(super) raw_hour: f64,
 }
 
 /// See the module text.
@@ -109,7 +110,6 @@ pub(super) struct Profiles {
     /// Middle of the step last seen.
     now_ms: i64,
     day: Profile,
-    yesterday: Profile,
     week: Profile,
     hour: Profile,
     day_error: Profile,
@@ -125,7 +125,6 @@ impl Profiles {
             step_ms,
             now_ms: 0,
             day: Profile::new(DAY_MS, step_ms, 288, 0.3),
-            yesterday: Profile::new(DAY_MS, step_ms, 288, 1.0),
             week: Profile::new(WEEK_MS, step_ms, 168, 0.5),
             hour: Profile::new(HOUR_MS, step_ms, 360, 0.15),
             day_error: Profile::new(DAY_MS, step_ms, 96, 0.3),
@@ -143,7 +142,6 @@ impl Profiles {
         };
         self.step_ms == step_ms
             && same(&self.day, &new.day)
-            && same(&self.yesterday, &new.yesterday)
             && same(&self.week, &new.week)
             && same(&self.hour, &new.hour)
             && same(&self.day_error, &new.day_error)
@@ -174,7 +172,6 @@ impl Profiles {
         self.square = 0.998 * self.square + hour * hour;
         self.hour.observe(now, deviation);
         self.day.observe(now, value);
-        self.yesterday.observe(now, value);
         self.week.observe(now, value);
         if let Some(error) = error {
             self.day_error.observe(now, error);
@@ -191,11 +188,26 @@ impl Profiles {
     /// What is usual `steps` ahead.
     pub(super) fn usual(&self, steps: u32) -> Usual {
         let ms = self.ahead_ms(steps);
+        let raw_hour = self.hour.at(ms).unwrap_or(0.0);
+        Usual { day: self.day.at(ms), week: self.week.at(ms), hour: self.gate * raw_hour, raw_hour }
+    }
+
+    /// What is usual in the mean of the steps of `target`.
+    pub(super) fn usual_mean(&self, target: Target) -> Usual {
+        let mut sum = self.usual(target.from);
+        let n = f64::from(target.to - target.from + 1);
+        for h in target.from + 1..=target.to {
+            let next = self.usual(h);
+            sum.day = sum.day.zip(next.day).map(|(a, b)| a + b);
+            sum.week = sum.week.zip(next.week).map(|(a, b)| a + b);
+            sum.hour += next.hour;
+            sum.raw_hour += next.raw_hour;
+        }
         Usual {
-            day: self.day.at(ms),
-            yesterday: self.yesterday.at(ms),
-            week: self.week.at(ms),
-            hour: self.gate * self.hour.at(ms).unwrap_or(0.0),
+            day: sum.day.map(|v| v / n),
+            week: sum.week.map(|v| v / n),
+            hour: sum.hour / n,
+            raw_hour: sum.raw_hour / n,
         }
     }
 

@@ -33,20 +33,18 @@ pub(super) const SIGNAL: Target = Target { from: 13, to: 15 };
 
 /// Single steps up to `horizon`, dense near, sparse far, and the scaling signal if the horizon reaches it.
 pub(super) fn ladder(horizon: u32) -> Vec<Target> {
-    let steps = [1, 2, 3, 5, 8, 11, 14, 20, 30, 45, 60, 90, 120, 180, 240, 360];
-    let mut targets: Vec<Target> =
-        steps.into_iter().filter(|&h| h < horizon).map(Target::step).collect();
-    targets.push(if horizon == 15 { SIGNAL } else { Target::step(horizon) });
+    let steps = [1, 2, 3, 5, 8, 11, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360];
+    let mut targets: Vec<Target> = steps.into_iter().filter(|&h| h < horizon).map(Target::step).collect();
+    targets.push(Target::step(horizon));
+    if horizon == SIGNAL.to {
+        targets.push(SIGNAL);
+    }
     targets
 }
 
-/// The lead, the next step, and one in between.
+/// The next step and the lead.
 pub(super) fn to_lead(lead: u32) -> Vec<Target> {
     let mut targets = vec![Target::step(1)];
-    let between = lead.div_ceil(3);
-    if between > 1 && between < lead {
-        targets.push(Target::step(between));
-    }
     if lead > 1 {
         targets.push(Target::step(lead));
     }

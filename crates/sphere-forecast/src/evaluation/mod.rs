@@ -255,7 +255,12 @@ pub fn evaluate(
         if served && wanted {
             let targets = &series.values[next..next + horizon];
             let compared = score_steps(&mut by_step, &out, targets);
-            score_signal(&mut signal, &out, forecaster.mean_of_steps(SIGNAL_STEPS.0, SIGNAL_STEPS.1), targets);
+            score_signal(
+                &mut signal,
+                &out,
+                forecaster.mean_of_steps(SIGNAL_STEPS.0, SIGNAL_STEPS.1),
+                targets,
+            );
             origins += u64::from(compared);
         }
     }
