@@ -173,6 +173,9 @@ impl Forecaster for StoredForecaster {
     fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
         each!(&mut self.0, f => f.observe(at, value))
     }
+    fn observe_censored(&mut self, at: Timestamp, lower_bound: f64) -> Observed {
+        each!(&mut self.0, f => f.observe_censored(at, lower_bound))
+    }
     fn miss(&mut self, at: Timestamp) {
         each!(&mut self.0, f => f.miss(at))
     }
@@ -224,8 +227,10 @@ mod tests {
 
     #[test]
     fn the_state_of_the_default_is_small() {
-        let bytes = taught("sphere").save().unwrap().len();
-        assert!(bytes <= 20 << 10, "{bytes} bytes");
+        for name in ["sphere", "auto"] {
+            let bytes = taught(name).save().unwrap().len();
+            assert!(bytes <= 20 << 10, "{name}: {bytes} bytes");
+        }
     }
 
     #[test]

@@ -38,7 +38,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if prices.is_empty() {
         prices.push(20.0);
     }
-    println!("trace         start-up price | sphere: over %, h, tuned HPA h, saving %, gap % | auto: the same");
+    println!(
+        "trace         start-up price | sphere: over %, h, tuned HPA h, saving %, gap % | auto: the same"
+    );
     let mut all: Vec<(f64, [f64; 2], [f64; 2])> = Vec::new();
     for (name, file, scale, from, to) in CELLS {
         let Ok(text) = std::fs::read_to_string(format!("{dir}/{file}")) else {
@@ -54,10 +56,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let hpas: Vec<Contestant> =
             targets().map(Contestant::Hpa).chain(targets().map(Contestant::HpaRps)).collect();
         let play = |model, contestants: Vec<Contestant>| {
-            let settings = STARTUPS_S.map(|s| Settings {
-                model,
-                ..Settings::new(capacity, Startup::Fixed(s), Physics::Loss)
-            });
+            let settings = STARTUPS_S
+                .map(|s| Settings { model, ..Settings::new(capacity, Startup::Fixed(s), Physics::Loss) });
             let segment = segment.clone();
             Tournament {
                 profile: &profile,
@@ -76,11 +76,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (ForecastModel::Auto, spheres),
         ];
         let mut results: Vec<_> = jobs.par_drain(..).map(|(model, who)| play(model, who)).collect();
-        let (auto, sphere, others) =
-            (results.pop().unwrap_or_default(), results.pop().unwrap_or_default(), results.pop().unwrap_or_default());
+        let (auto, sphere, others) = (
+            results.pop().unwrap_or_default(),
+            results.pop().unwrap_or_default(),
+            results.pop().unwrap_or_default(),
+        );
         for (s, a) in sphere.iter().zip(&auto) {
             let here: Vec<_> = others.iter().filter(|r| r.startup_s == s.startup_s).collect();
-            let oracle = here.iter().find(|r| r.policy == Contestant::Oracle).map_or(0.0, |r| r.score.pod_hours);
+            let oracle =
+                here.iter().find(|r| r.policy == Contestant::Oracle).map_or(0.0, |r| r.score.pod_hours);
             let points: Vec<(f64, f64)> = here
                 .iter()
                 .filter(|r| r.policy != Contestant::Oracle)
