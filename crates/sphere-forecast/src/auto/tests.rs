@@ -26,7 +26,9 @@ fn noise(i: i64) -> f64 {
 fn a_constant_series_is_forecast_exactly_and_tightly() {
     for value in [0.0, 1e-9, 42.0, 1e12] {
         let mut f = lead(4);
-        (0..600).for_each(|t| drop(f.observe(at(t), value)));
+        (0..600).for_each(|t| {
+            f.observe(at(t), value);
+        });
         let d = f.at_lead().unwrap();
         assert!((d.mean() - value).abs() <= 1e-6 * value, "{value}: {}", d.mean());
         assert!(d.quantile(0.99) <= 1.001 * value + 1e-20, "{value}: {:?}", d.quantiles());
@@ -36,7 +38,9 @@ fn a_constant_series_is_forecast_exactly_and_tightly() {
 #[test]
 fn twenty_values_are_enough_for_a_useful_forecast() {
     let mut f = AutoForecaster::new(AutoConfig::new(STEP, 15));
-    (0..20).for_each(|t| drop(f.observe(at(t), 100.0 + 20.0 * noise(t))));
+    (0..20).for_each(|t| {
+        f.observe(at(t), 100.0 + 20.0 * noise(t));
+    });
     let mut out = Vec::new();
     f.distributions(15, &mut out).unwrap();
     for d in out {
@@ -111,7 +115,9 @@ fn a_level_shift_is_followed_and_a_lone_spike_is_not() {
 #[test]
 fn duplicates_late_and_bad_values_change_nothing() {
     let mut f = lead(3);
-    (0..100).for_each(|t| drop(f.observe(at(t), 10.0 + noise(t))));
+    (0..100).for_each(|t| {
+        f.observe(at(t), 10.0 + noise(t));
+    });
     let before = serde_json::to_string(&f).unwrap();
     assert_eq!(f.observe(at(99), 1e6), Observed::Duplicate);
     assert_eq!(f.observe(at(42), 1e6), Observed::Late);
@@ -151,7 +157,9 @@ fn a_gap_seen_late_equals_one_announced() {
     for gap in [1, 5, 60, 61, 400] {
         let (mut told, mut seen) = (lead(5), lead(5));
         for f in [&mut told, &mut seen] {
-            (0..300).for_each(|t| drop(f.observe(at(t), 50.0 + 9.0 * noise(t))));
+            (0..300).for_each(|t| {
+                f.observe(at(t), 50.0 + 9.0 * noise(t));
+            });
         }
         (0..gap).for_each(|k| told.miss(at(300 + k)));
         for f in [&mut told, &mut seen] {
@@ -165,7 +173,9 @@ fn a_gap_seen_late_equals_one_announced() {
 fn a_moved_lead_keeps_what_was_learnt() {
     let mut f = lead(4);
     let value = |t: i64| 100.0 + 40.0 * noise(t);
-    (0..4000).for_each(|t| drop(f.observe(at(t), value(t))));
+    (0..4000).for_each(|t| {
+        f.observe(at(t), value(t));
+    });
     let before = f.at_lead().unwrap();
     for steps in [19, 1, 7] {
         f.set_lead_steps(steps);
@@ -174,7 +184,9 @@ fn a_moved_lead_keeps_what_was_learnt() {
         let after = f.at_lead().unwrap();
         assert!((after.quantile(0.95) - before.quantile(0.95)).abs() < 10.0, "{after:?}");
     }
-    (4000..4100).for_each(|t| drop(f.observe(at(t), value(t))));
+    (4000..4100).for_each(|t| {
+        f.observe(at(t), value(t));
+    });
     assert!((f.at_lead().unwrap().mean() - 100.0).abs() < 10.0);
 }
 
@@ -199,7 +211,9 @@ fn the_unit_of_demand_does_not_matter() {
 fn negative_demand_is_fine_where_it_can_be() {
     let config = AutoConfig { nonnegative: false, ..AutoConfig::new(STEP, 3) };
     let mut f = AutoForecaster::for_lead(config);
-    (0..500).for_each(|t| drop(f.observe(at(t), -100.0 + 8.0 * noise(t))));
+    (0..500).for_each(|t| {
+        f.observe(at(t), -100.0 + 8.0 * noise(t));
+    });
     let d = f.at_lead().unwrap();
     assert!((d.mean() + 100.0).abs() < 3.0 && d.quantile(0.01) < -100.0, "{d:?}");
 }
@@ -207,7 +221,9 @@ fn negative_demand_is_fine_where_it_can_be() {
 #[test]
 fn a_state_whose_parts_do_not_fit_together_is_found_out() {
     let mut f = lead(3);
-    (0..50).for_each(|t| drop(f.observe(at(t), 10.0)));
+    (0..50).for_each(|t| {
+        f.observe(at(t), 10.0);
+    });
     assert!(f.is_consistent());
     let mut state = serde_json::to_value(&f).unwrap();
     state["config"]["horizon"] = 9.into();
@@ -245,7 +261,7 @@ proptest! {
     fn the_same_calls_give_the_same_answers(values in prop::collection::vec(0f64..1e3, 20..200)) {
         let run = || {
             let mut f = lead(5);
-            values.iter().enumerate().for_each(|(t, v)| drop(f.observe(at(t as i64), *v)));
+            values.iter().enumerate().for_each(|(t, v)| { f.observe(at(t as i64), *v); });
             f.at_lead()
         };
         prop_assert_eq!(run(), run());
