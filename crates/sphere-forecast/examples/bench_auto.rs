@@ -48,7 +48,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut bytes = Vec::new();
     for steps in [4, 7, 15, 60] {
         let mut stored = StoredForecaster::create(AUTO, STEP, steps)?;
-        (0..2000).for_each(|t| drop(stored.observe(Timestamp::from_secs(10 * t), value(t))));
+        for t in 0..2000 {
+            stored.observe(Timestamp::from_secs(10 * t), value(t));
+        }
         bytes.push(format!("\"{steps}\":{}", stored.save()?.len()));
     }
     println!(
