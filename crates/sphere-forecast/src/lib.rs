@@ -25,6 +25,7 @@
 //! |---|---|
 //! | [`registry`] | names → forecasters |
 //! | [`models`] | the point models |
+//! | [`AutoForecaster`] | experts, profiles and regression mixed by recent loss, for any series |
 //! | [`LeadForecaster`] | the direct forecast of the lead time that scaling decides on |
 //! | [`Online`] | time grid, hygiene, calibrated quantiles around any point model |
 //! | [`StoredForecaster`] | any of them, with a state that outlives the process |
@@ -35,6 +36,7 @@
 //! | [`neural`] | a small LSTM, trained step by step |
 //! | [`wavelet`] | demand taken apart by time scale |
 
+mod auto;
 pub mod calibration;
 pub mod evaluation;
 pub mod features;
@@ -52,6 +54,7 @@ mod stored;
 pub mod trees;
 pub mod wavelet;
 
+pub use auto::{AUTO, AutoConfig, AutoForecaster, Verdict};
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
 pub use lead::{LeadConfig, LeadForecaster};
 pub use online::{Online, OnlineConfig, STATE_VERSION};

@@ -9,7 +9,7 @@ use crate::models::{
     DirectTrees, DirectTreesConfig, Gbt, GbtConfig, HoltWinters, HoltWintersConfig, LastValue, Model,
     MovingMean, Recurrent, RecurrentConfig, SeasonKind, SeasonalNaive, Smoothing, SmoothingConfig, TrendKind,
 };
-use crate::{Forecaster, LeadForecaster, Online, OnlineConfig};
+use crate::{AUTO, AutoConfig, AutoForecaster, Forecaster, LeadForecaster, Online, OnlineConfig};
 use std::time::Duration;
 
 /// One form of model name.
@@ -27,9 +27,9 @@ pub struct ModelInfo {
 
 const FPP3: &str = "Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3rd ed., 5.2";
 
-/// All forms of names [`create`] accepts; [`build`] accepts all but `sphere`. `<window>` is always optional: `@360` estimates on 360 values instead
+/// All forms of names [`create`] accepts; [`build`] accepts all but `sphere` and `auto`. `<window>` is always optional: `@360` estimates on 360 values instead
 /// of the default.
-pub const MODELS: [ModelInfo; 27] = with_classical([
+pub const MODELS: [ModelInfo; 28] = with_classical([
     ModelInfo { form: "last", example: "last", description: "demand stays as it is", source: FPP3 },
     ModelInfo { form: "mean-<n>", example: "mean-6", description: "mean of the last n values", source: FPP3 },
     ModelInfo {
@@ -107,6 +107,13 @@ pub const MODELS: [ModelInfo; 27] = with_classical([
         source: "Renaud, Starck & Murtagh, Int. J. Wavelets 1, 2003",
     },
     ModelInfo {
+        form: AUTO,
+        example: AUTO,
+        description: "smoothers, profiles, regression and a change-point level, mixed by recent loss at each lead; \
+                      for any series and any horizon up to ten minutes",
+        source: "ML-Poly, Gaillard, Stoltz & van Erven 2014; quantile tracking, Gibbs & Candès 2021",
+    },
+    ModelInfo {
         form: SPHERE,
         example: SPHERE,
         description: "each lead learnt directly from smoothed levels, daily and hourly profile; what SPHERE \
@@ -170,15 +177,25 @@ pub fn create_with(name: &str, config: OnlineConfig) -> Result<Box<dyn Forecaste
         let step = Duration::from_millis(config.step_ms);
         return Ok(Box::new(LeadForecaster::for_horizon(step, horizon)));
     }
+    if name == AUTO {
+        return Ok(Box::new(AutoForecaster::new(auto_config(&config))));
+    }
     Ok(Box::new(build(name, config)?))
+}
+
+/// What the settings all models share mean to `auto`.
+fn auto_config(config: &OnlineConfig) -> AutoConfig {
+    let step = Duration::from_millis(config.step_ms);
+    let horizon = u32::try_from(config.horizon).unwrap_or(u32::MAX);
+    AutoConfig { nonnegative: config.nonnegative, ..AutoConfig::new(step, horizon) }
 }
 
 /// As [`create_with`], as the concrete type, which can be stored and restored. For `sphere` that is
 /// [`LeadForecaster`], so this function refuses the name.
 pub fn build(name: &str, config: OnlineConfig) -> Result<Online<Model>, UnknownModel> {
-    if name == SPHERE {
-        let reason =
-            "it is no point model with calibration around it, but made by `LeadForecaster::for_horizon`";
+    if name == SPHERE || name == AUTO {
+        let reason = "it is no point model with calibration around it, but made by \
+                      `LeadForecaster::for_horizon` or `AutoForecaster::new`";
         return Err(UnknownModel { name: name.into(), reason: reason.into() });
     }
     let model = model(name, Duration::from_millis(config.step_ms), config.horizon)

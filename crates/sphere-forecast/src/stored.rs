@@ -9,7 +9,8 @@
 use crate::models::Model;
 use crate::registry::{self, UnknownModel};
 use crate::{
-    Forecaster, Grid, LeadConfig, LeadForecaster, NotReady, Observed, Online, OnlineConfig, PointModel,
+    AUTO, AutoConfig, AutoForecaster, Forecaster, Grid, LeadConfig, LeadForecaster, NotReady, Observed,
+    Online, OnlineConfig, PointModel,
 };
 use serde::{Deserialize, Serialize};
 use sphere_core::{Distribution, Timestamp, Trust};
@@ -64,6 +65,7 @@ pub struct StoredForecaster(Kind);
 enum Kind {
     Lead(LeadForecaster),
     Online(Online<Model>),
+    Auto(AutoForecaster),
 }
 
 impl StoredForecaster {
@@ -78,6 +80,9 @@ impl StoredForecaster {
             let leads_steps = vec![1, lead_steps];
             let config = LeadConfig { step, leads_steps, ..LeadConfig::default() };
             return Ok(Self(Kind::Lead(LeadForecaster::new(config))));
+        }
+        if name == AUTO {
+            return Ok(Self(Kind::Auto(AutoForecaster::for_lead(AutoConfig::new(step, lead_steps)))));
         }
         let config = OnlineConfig { horizon: lead_steps as usize, ..OnlineConfig::new(step) };
         Ok(Self(Kind::Online(registry::build(name, config)?)))
@@ -118,7 +123,13 @@ impl StoredForecaster {
         let found_ms = match &restored.0 {
             Kind::Lead(f) => u64::try_from(f.step().as_millis()).unwrap_or(u64::MAX),
             Kind::Online(f) => f.config().step_ms,
+            Kind::Auto(f) => f.config().step_ms,
         };
+        if let Kind::Auto(forecaster) = &restored.0
+            && !forecaster.is_consistent()
+        {
+            return Err(StateError::Damaged("arrays of other lengths than the horizon needs".into()));
+        }
         if found_ms != wanted_ms {
             return Err(StateError::OtherStep { found_ms, wanted_ms });
         }
@@ -127,8 +138,10 @@ impl StoredForecaster {
 
     /// Moves the lead, where the model learns it directly; other models serve any horizon.
     pub fn set_lead_steps(&mut self, lead: u32) {
-        if let Kind::Lead(forecaster) = &mut self.0 {
-            forecaster.set_lead_steps(lead);
+        match &mut self.0 {
+            Kind::Lead(forecaster) => forecaster.set_lead_steps(lead),
+            Kind::Auto(forecaster) => forecaster.set_lead_steps(lead),
+            Kind::Online(_) => {}
         }
     }
 
@@ -145,6 +158,7 @@ macro_rules! each {
         match $self {
             Kind::Lead($forecaster) => $body,
             Kind::Online($forecaster) => $body,
+            Kind::Auto($forecaster) => $body,
         }
     };
 }
@@ -159,6 +173,9 @@ impl Forecaster for StoredForecaster {
     fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
         each!(&mut self.0, f => f.observe(at, value))
     }
+    fn observe_censored(&mut self, at: Timestamp, lower_bound: f64) -> Observed {
+        each!(&mut self.0, f => f.observe_censored(at, lower_bound))
+    }
     fn miss(&mut self, at: Timestamp) {
         each!(&mut self.0, f => f.miss(at))
     }
@@ -170,6 +187,9 @@ impl Forecaster for StoredForecaster {
     }
     fn distributions(&self, horizon: usize, out: &mut Vec<Distribution>) -> Result<(), NotReady> {
         each!(&self.0, f => f.distributions(horizon, out))
+    }
+    fn mean_of_steps(&self, from: usize, to: usize) -> Option<Distribution> {
+        each!(&self.0, f => f.mean_of_steps(from, to))
     }
     fn trust(&self) -> Trust {
         each!(&self.0, f => f.trust())
@@ -207,8 +227,10 @@ mod tests {
 
     #[test]
     fn the_state_of_the_default_is_small() {
-        let bytes = taught("sphere").save().unwrap().len();
-        assert!(bytes <= 20 << 10, "{bytes} bytes");
+        for name in ["sphere", "auto"] {
+            let bytes = taught(name).save().unwrap().len();
+            assert!(bytes <= 20 << 10, "{name}: {bytes} bytes");
+        }
     }
 
     #[test]

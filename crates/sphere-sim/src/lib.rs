@@ -31,7 +31,7 @@ pub mod world;
 
 pub use cluster::Startup;
 pub use demand::{Demand, Profile};
-pub use policy::Contestant;
+pub use policy::{Contestant, ForecastModel};
 pub use run::{Physics, Recording, RunResult, Settings, run};
 pub use score::Scorecard;
 pub use tournament::{Run, Tournament};

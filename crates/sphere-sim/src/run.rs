@@ -2,7 +2,7 @@
 
 use crate::cluster::Startup;
 use crate::demand::{Demand, replicas_for};
-use crate::policy::Policy;
+use crate::policy::{ForecastModel, Policy};
 use crate::score::Scorecard;
 use crate::world::World;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,8 @@ pub struct Settings {
     pub service_s: f64,
     /// How much history before the segment learning policies may see.
     pub history: Duration,
+    /// The model SPHERE forecasts with.
+    pub model: ForecastModel,
 }
 
 /// Time a request needs on an idle pod, seconds, where nobody says: one after the other for pods of 10
@@ -81,6 +83,7 @@ impl Settings {
             client_timeout_s: 5,
             service_s: default_service_s(capacity_rps),
             history: Duration::from_secs(14 * 86_400),
+            model: ForecastModel::default(),
         }
     }
 

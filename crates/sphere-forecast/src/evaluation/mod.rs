@@ -15,8 +15,9 @@
 //! Each is given over all steps ahead, for each step ahead, and for the *signal*: the mean of steps 13 to 15,
 //! which the founding system scales on.
 //!
-//! **Quantiles of the signal.** A model states a distribution per step, not their joint distribution. The quantile of
-//! the three-step mean is taken as the mean of the three quantiles. That is exact when the three errors rise
+//! **Quantiles of the signal.** Where a model forecasts the mean of these steps as such
+//! ([`Forecaster::mean_of_steps`]) that is what is scored. Others state a distribution per step, not their joint distribution: the quantile of
+//! the three-step mean is then taken as the mean of the three quantiles. That is exact when the three errors rise
 //! and fall together, which is nearly so on smooth demand, where all three miss the same move. Where the
 //! noise of single steps dominates it averages out in the mean but not in this quantile: the upper quantiles are then
 //! too wide, coverage lies above the level, and the pinball loss is higher than that of a model of the mean itself.
@@ -254,7 +255,12 @@ pub fn evaluate(
         if served && wanted {
             let targets = &series.values[next..next + horizon];
             let compared = score_steps(&mut by_step, &out, targets);
-            score_signal(&mut signal, &out, targets);
+            score_signal(
+                &mut signal,
+                &out,
+                forecaster.mean_of_steps(SIGNAL_STEPS.0, SIGNAL_STEPS.1),
+                targets,
+            );
             origins += u64::from(compared);
         }
     }
@@ -290,7 +296,12 @@ fn score_steps(by_step: &mut [Tally], forecast: &[Distribution], targets: &[Opti
 }
 
 /// Scores the mean of [`SIGNAL_STEPS`], if the horizon has them and all their values are known.
-fn score_signal(tally: &mut Tally, forecast: &[Distribution], targets: &[Option<f64>]) {
+fn score_signal(
+    tally: &mut Tally,
+    forecast: &[Distribution],
+    stated: Option<Distribution>,
+    targets: &[Option<f64>],
+) {
     let steps = SIGNAL_STEPS.0 - 1..SIGNAL_STEPS.1;
     let (Some(forecast), Some(targets)) = (forecast.get(steps.clone()), targets.get(steps)) else { return };
     let n = forecast.len() as f64;
@@ -298,6 +309,10 @@ fn score_signal(tally: &mut Tally, forecast: &[Distribution], targets: &[Option<
     for target in targets {
         let Some(value) = target.filter(|value| value.is_finite()) else { return };
         actual += value / n;
+    }
+    if let Some(stated) = stated {
+        tally.add(stated.mean(), stated.quantiles(), actual);
+        return;
     }
     let mut quantiles = [0.0; LEVELS];
     for distribution in forecast {

@@ -22,8 +22,8 @@
 //! | constant series | the scale keeps a floor of 0.1 % of the level |
 
 mod levels;
-mod rls;
-mod scale;
+pub(crate) mod rls;
+pub(crate) mod scale;
 mod shape;
 mod skill;
 

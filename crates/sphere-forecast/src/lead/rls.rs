@@ -14,22 +14,22 @@ const WIND_UP_LIMIT: f64 = 2.0 * (FEATURES as f64 + 1.0) * PRIOR;
 
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Rls {
+pub(crate) struct Rls {
     weights: [f64; FEATURES],
     covariance: [[f64; FEATURES]; FEATURES],
 }
 
 impl Rls {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { weights: [0.0; FEATURES], covariance: prior() }
     }
 
-    pub(super) fn predict(&self, x: &[f64; FEATURES]) -> f64 {
+    pub(crate) fn predict(&self, x: &[f64; FEATURES]) -> f64 {
         self.weights.iter().zip(x).map(|(w, x)| w * x).sum()
     }
 
     /// Learns that features `x` went with the deviation `target`, both in spreads.
-    pub(super) fn update(&mut self, x: &[f64; FEATURES], target: f64) {
+    pub(crate) fn update(&mut self, x: &[f64; FEATURES], target: f64) {
         let error = (target - self.predict(x)).clamp(-4.0, 4.0);
         let p = &mut self.covariance;
         let gain: [f64; FEATURES] =

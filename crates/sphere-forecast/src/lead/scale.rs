@@ -10,11 +10,11 @@ const MEMORIES_STEPS: [f64; 3] = [20.0, 120.0, 4000.0];
 const EXPERTS: usize = 6;
 
 /// Variance coefficient of each expert.
-pub(super) type Variances = [f64; EXPERTS];
+pub(crate) type Variances = [f64; EXPERTS];
 
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct ScaleMixture {
+pub(crate) struct ScaleMixture {
     variances: Variances,
     log_weights: [f64; EXPERTS],
     weights: [f64; EXPERTS],
@@ -28,7 +28,7 @@ fn powers(mean: f64) -> [f64; 2] {
 }
 
 impl ScaleMixture {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             variances: [0.0; EXPERTS],
             log_weights: [0.0; EXPERTS],
@@ -38,12 +38,12 @@ impl ScaleMixture {
     }
 
     /// What the experts think now, to be handed back with the error they predicted.
-    pub(super) fn variances(&self) -> Variances {
+    pub(crate) fn variances(&self) -> Variances {
         self.variances
     }
 
     /// Learns the `error` of a forecast with `mean` and `scale`, made when the experts said `then`.
-    pub(super) fn update(&mut self, error: f64, mean: f64, scale: f64, then: &Variances) {
+    pub(crate) fn update(&mut self, error: f64, mean: f64, scale: f64, then: &Variances) {
         let square = error * error;
         let powers = powers(mean);
         let variance = scale * scale;
@@ -77,7 +77,7 @@ impl ScaleMixture {
     }
 
     /// Standard deviation to expect around a forecast of `mean`.
-    pub(super) fn scale(&self, mean: f64) -> f64 {
+    pub(crate) fn scale(&self, mean: f64) -> f64 {
         let powers = powers(mean);
         let variance = if self.seen <= 5 {
             0.25 * mean * mean

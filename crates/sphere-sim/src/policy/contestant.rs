@@ -1,6 +1,6 @@
 //! Which contestant does a name stand for?
 
-use super::{Classic, HpaPolicy, HpaSignal, Oracle, Policy, Scheduled, SpherePolicy, Static};
+use super::{Classic, ForecastModel, HpaPolicy, HpaSignal, Oracle, Policy, Scheduled, SpherePolicy, Static};
 use crate::demand::{Demand, replicas_for};
 use crate::run::Settings;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub enum Contestant {
     Classic,
     /// SPHERE at its default price.
     Sphere,
+    /// SPHERE at its default price, with the forecaster `auto`.
+    SphereAuto,
     /// SPHERE at this price ratio.
     SpherePrice(f64),
     /// SPHERE with an allowed share of time over capacity, in percent.
@@ -38,7 +40,7 @@ pub enum Contestant {
 
 /// What names are accepted.
 pub const ACCEPTED: &str = "static-peak, static-mean, hpa-60 (any target 1..=200 %), hpa-rps-80 (likewise), cron, \
-    last-week, classic, sphere, sphere-p20 (any price ratio 0.1..=10000), sphere-slo1 (any share 0.01..=20 % of time), oracle";
+    last-week, classic, sphere, sphere-auto (with the forecaster `auto`), sphere-p20 (any price ratio 0.1..=10000), sphere-slo1 (any share 0.01..=20 % of time), oracle";
 
 /// A name that stands for no contestant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +82,10 @@ impl Contestant {
             Contestant::LastWeek => Box::new(Scheduled::last_week(settings)),
             Contestant::Classic => Box::new(Classic::new(settings)),
             Contestant::Sphere => sphere(Objective::default()),
+            Contestant::SphereAuto => {
+                let settings = Settings { model: ForecastModel::Auto, ..settings.clone() };
+                Box::new(SpherePolicy::new(Objective::default(), &settings))
+            }
             Contestant::SpherePrice(ratio) => sphere(Objective::PriceRatio(ratio)),
             Contestant::SphereSlo(percent) => sphere(Objective::Slo(percent / 100.0)),
             Contestant::Oracle => {
@@ -99,6 +105,7 @@ impl Contestant {
             Contestant::Classic => "classic",
             Contestant::Sphere | Contestant::SpherePrice(_) => "sphere",
             Contestant::SphereSlo(_) => "sphere-slo",
+            Contestant::SphereAuto => "sphere-auto",
             Contestant::Oracle => "oracle",
         }
     }
@@ -108,6 +115,7 @@ impl Contestant {
         match self {
             Contestant::Hpa(t) | Contestant::HpaRps(t) => format!("{t} %"),
             Contestant::Sphere => "price 20 (default)".into(),
+            Contestant::SphereAuto => "price 20".into(),
             Contestant::SpherePrice(p) => format!("price {p}"),
             Contestant::SphereSlo(s) => format!("SLO {s} %"),
             other => other.to_string(),
@@ -126,6 +134,7 @@ impl fmt::Display for Contestant {
             Contestant::LastWeek => f.write_str("last-week"),
             Contestant::Classic => f.write_str("classic"),
             Contestant::Sphere => f.write_str("sphere"),
+            Contestant::SphereAuto => f.write_str("sphere-auto"),
             Contestant::SpherePrice(p) => write!(f, "sphere-p{p}"),
             Contestant::SphereSlo(s) => write!(f, "sphere-slo{s}"),
             Contestant::Oracle => f.write_str("oracle"),
@@ -150,6 +159,7 @@ impl FromStr for Contestant {
             "last-week" => Contestant::LastWeek,
             "classic" => Contestant::Classic,
             "sphere" => Contestant::Sphere,
+            "sphere-auto" => Contestant::SphereAuto,
             "oracle" => Contestant::Oracle,
             _ => {
                 if let Some(t) = name.strip_prefix("hpa-rps-") {
@@ -196,6 +206,7 @@ mod tests {
             "last-week",
             "classic",
             "sphere",
+            "sphere-auto",
             "sphere-p20",
             "sphere-p2.5",
             "sphere-slo1",

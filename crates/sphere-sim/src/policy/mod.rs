@@ -19,7 +19,7 @@ pub use fixed::Static;
 pub use hpa::{HpaPolicy, HpaSignal, HpaView, hpa_spec};
 pub use oracle::Oracle;
 pub use seasonal::Scheduled;
-pub use sphere::SpherePolicy;
+pub use sphere::{ForecastModel, SpherePolicy};
 use sphere_core::{Distribution, Reason, Timestamp};
 
 /// One contestant.

@@ -1,6 +1,6 @@
 //! What does SPHERE order?
 //!
-//! The production code, on the simulated scrapes: [`LeadForecaster`] learns the requests counted since the last
+//! The production code, on the simulated scrapes: [`LeadForecaster`] (or [`AutoForecaster`], see [`ForecastModel`]) learns the requests counted since the last
 //! scrape and forecasts one lead time ahead; [`Autoscaler`] in mode `Full` decides, with the exact HPA at 60 % CPU
 //! as its reactive part. The capacity of a pod is stated and corrected from CPU where CPU says something (queue
 //! physics); start-up times are measured. Before the run the history is rehearsed: forecasts, the mean fleet and
@@ -11,8 +11,9 @@ use super::hpa::{HpaSignal, HpaView, hpa_spec};
 use crate::demand::Demand;
 use crate::metrics::View;
 use crate::run::{Physics, Settings};
+use serde::{Deserialize, Serialize};
 use sphere_core::{Decision, Distribution, Forecast, Mode, Reason, StepForecast, Timestamp};
-use sphere_forecast::{Forecaster, LeadConfig, LeadForecaster};
+use sphere_forecast::{AutoConfig, AutoForecaster, Forecaster, LeadConfig, LeadForecaster};
 use sphere_scaling::hpa::HpaConfig;
 use sphere_scaling::{Autoscaler, Objective, Observation, ScalingSpec, SloLoop};
 use std::time::Duration;
@@ -22,9 +23,75 @@ const REACTIVE: HpaSignal = HpaSignal::CpuPct(60);
 /// Steps a forecast stays valid.
 const VALID_STEPS: u32 = 6;
 
+/// Which model SPHERE forecasts with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForecastModel {
+    /// [`LeadForecaster`].
+    #[default]
+    Sphere,
+    /// [`AutoForecaster`].
+    Auto,
+}
+
+/// A forecaster that learns one lead directly.
+#[allow(clippy::large_enum_variant)] // one per run
+enum Model {
+    Sphere(LeadForecaster),
+    Auto(AutoForecaster),
+}
+
+impl Model {
+    fn new(model: ForecastModel, step: Duration, lead: u32) -> Self {
+        match model {
+            ForecastModel::Sphere => Self::Sphere(LeadForecaster::new(LeadConfig {
+                step,
+                leads_steps: vec![lead],
+                ..LeadConfig::default()
+            })),
+            ForecastModel::Auto => Self::Auto(AutoForecaster::for_lead(AutoConfig::new(step, lead))),
+        }
+    }
+
+    fn get(&self) -> &dyn Forecaster {
+        match self {
+            Self::Sphere(f) => f,
+            Self::Auto(f) => f,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Forecaster {
+        match self {
+            Self::Sphere(f) => f,
+            Self::Auto(f) => f,
+        }
+    }
+
+    fn lead_steps(&self) -> u32 {
+        match self {
+            Self::Sphere(f) => f.lead_steps(),
+            Self::Auto(f) => f.lead_steps(),
+        }
+    }
+
+    fn set_lead_steps(&mut self, lead: u32) {
+        match self {
+            Self::Sphere(f) => f.set_lead_steps(lead),
+            Self::Auto(f) => f.set_lead_steps(lead),
+        }
+    }
+
+    fn at_lead(&self) -> Option<Distribution> {
+        match self {
+            Self::Sphere(f) => f.at_lead().copied(),
+            Self::Auto(f) => f.at_lead(),
+        }
+    }
+}
+
 /// SPHERE's contestant.
 pub struct SpherePolicy {
-    forecaster: LeadForecaster,
+    forecaster: Model,
     autoscaler: Autoscaler,
     hpa_view: HpaView,
     capacity_rps: f64,
@@ -52,9 +119,8 @@ impl SpherePolicy {
         let delay = Duration::from_secs(u64::from(settings.decision_delay_s));
         let autoscaler = Autoscaler::new(spec, HpaConfig::default(), delay);
         let lead = autoscaler.lead_time().steps(step);
-        let config = LeadConfig { step, leads_steps: vec![lead], ..LeadConfig::default() };
         Self {
-            forecaster: LeadForecaster::new(config),
+            forecaster: Model::new(settings.model, step, lead),
             autoscaler,
             hpa_view: HpaView::new(settings),
             capacity_rps: settings.capacity_rps,
@@ -79,8 +145,8 @@ impl SpherePolicy {
 
     /// The forecast at the lead time, as one step.
     fn forecast(&self) -> Option<Forecast> {
-        let demand = *self.forecaster.at_lead()?;
-        let grid = self.forecaster.grid()?;
+        let demand = self.forecaster.at_lead()?;
+        let grid = self.forecaster.get().grid()?;
         Some(Forecast {
             workload: None,
             issued_at: grid.last,
@@ -88,8 +154,8 @@ impl SpherePolicy {
             step_ms: self.step.as_millis() as u64,
             steps: vec![StepForecast { at: grid.last + self.step * self.forecaster.lead_steps(), demand }],
             model: String::new(),
-            model_version: self.forecaster.version(),
-            trust: self.forecaster.trust(),
+            model_version: self.forecaster.get().version(),
+            trust: self.forecaster.get().trust(),
         })
     }
 }
@@ -109,12 +175,12 @@ impl Policy for SpherePolicy {
         for (k, rate) in demand.history_rps.iter().enumerate() {
             let at = demand.start - self.step * (n - 1 - k) as u32;
             let Some(rate) = rate else {
-                self.forecaster.miss(at);
+                self.forecaster.get_mut().miss(at);
                 continue;
             };
-            self.forecaster.observe(at, f64::from(*rate));
+            self.forecaster.get_mut().observe(at, f64::from(*rate));
             if let Some(expected) = self.forecaster.at_lead() {
-                self.autoscaler.rehearse(f64::from(*rate), expected, self.capacity_rps, lead - 1);
+                self.autoscaler.rehearse(f64::from(*rate), &expected, self.capacity_rps, lead - 1);
             }
         }
     }
@@ -129,9 +195,9 @@ impl Policy for SpherePolicy {
             let at = now - Duration::from_secs(u64::from(self.offset_s));
             match view.last_requests_rps {
                 Some(rate) => {
-                    self.forecaster.observe(at, rate);
+                    self.forecaster.get_mut().observe(at, rate);
                 }
-                None => self.forecaster.miss(at),
+                None => self.forecaster.get_mut().miss(at),
             }
         }
         let forecast = self.forecast();
@@ -178,7 +244,7 @@ impl Policy for SpherePolicy {
     }
 
     fn expected_at_lead(&self) -> Option<Distribution> {
-        self.forecaster.at_lead().copied()
+        self.forecaster.at_lead()
     }
 }
 

@@ -1,0 +1,66 @@
+//! What does `auto` cost per sample, and how large is its state?
+//!
+//!     cargo run --release -p sphere-forecast --example bench_auto
+//!
+//! Prints one JSON object: microseconds of one `observe` and of one forecast of 15 steps with all quantiles, learning all steps
+//! (`dense`) or the lead only (`lead`, as the pipeline does), each the fastest of 25 rounds after two days of 10 s steps;
+//! and bytes of the stored state for some leads.
+
+use sphere_core::{Distribution, Timestamp};
+use sphere_forecast::{AUTO, AutoConfig, AutoForecaster, Forecaster, StoredForecaster};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const STEP: Duration = Duration::from_secs(10);
+const CALLS: i64 = 2000;
+
+fn value(t: i64) -> f64 {
+    let mut x = (t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x ^= x >> 31;
+    let noise = (x.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f64 / (1u64 << 24) as f64;
+    100.0 + 40.0 * (t as f64 / 1375.0).sin() + 30.0 * noise
+}
+
+/// Microseconds of `observe` and of `distributions`.
+fn cost(mut forecaster: AutoForecaster) -> (f64, f64) {
+    let mut t = 0;
+    let mut observe = |forecaster: &mut AutoForecaster| {
+        t += 1;
+        black_box(forecaster.observe(Timestamp::from_secs(10 * t), value(t)));
+    };
+    (0..17_280).for_each(|_| observe(&mut forecaster));
+    let mut out: Vec<Distribution> = Vec::with_capacity(15);
+    let (mut learning, mut forecasting) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..25 {
+        let start = Instant::now();
+        (0..CALLS).for_each(|_| observe(&mut forecaster));
+        let middle = Instant::now();
+        (0..CALLS).for_each(|_| drop(black_box(forecaster.distributions(15, &mut out))));
+        learning = learning.min((middle - start).as_secs_f64() * 1e6 / CALLS as f64);
+        forecasting = forecasting.min(middle.elapsed().as_secs_f64() * 1e6 / CALLS as f64);
+    }
+    (learning, forecasting)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dense = cost(AutoForecaster::new(AutoConfig::new(STEP, 15)));
+    let lead = cost(AutoForecaster::for_lead(AutoConfig::new(STEP, 15)));
+    let mut bytes = Vec::new();
+    for steps in [4, 7, 15, 60] {
+        let mut stored = StoredForecaster::create(AUTO, STEP, steps)?;
+        for t in 0..2000 {
+            stored.observe(Timestamp::from_secs(10 * t), value(t));
+        }
+        bytes.push(format!("\"{steps}\":{}", stored.save()?.len()));
+    }
+    println!(
+        "{{\"dense\":{{\"observe_us\":{:.2},\"forecast_15_us\":{:.2}}},\"lead\":{{\"observe_us\":{:.2},\
+         \"forecast_15_us\":{:.2}}},\"state_bytes_by_lead\":{{{}}}}}",
+        dense.0,
+        dense.1,
+        lead.0,
+        lead.1,
+        bytes.join(",")
+    );
+    Ok(())
+}

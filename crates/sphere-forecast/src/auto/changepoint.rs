@@ -1,0 +1,95 @@
+//! Has demand moved to another level for good?
+//!
+//! Two cumulative sums of deviations, in robust units, tell a shift from a spike (Page, *Continuous inspection
+//! schemes*, Biometrika 41, 1954): a lone value may add at most 4 − 1.2 units and is drained in three quiet steps,
+//! while a shift passes the limit of 6 within a few. Then the level jumps to the mean since the sum left zero,
+//! and `freshness` tells the others how recent that was.
+
+use super::levels::TINY;
+use serde::{Deserialize, Serialize};
+
+/// Deviation that is still no news, in mean absolute deviations.
+const DRIFT: f64 = 1.2;
+const LIMIT: f64 = 6.0;
+const CAP: f64 = 4.0;
+
+/// Values since a sum left zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Run {
+    evidence: f64,
+    sum: f64,
+    count: f64,
+}
+
+impl Run {
+    fn add(&mut self, news: f64, value: f64) {
+        self.evidence = (self.evidence + news - DRIFT).max(0.0);
+        if self.evidence > 0.0 {
+            self.sum += value;
+            self.count += 1.0;
+        } else {
+            (self.sum, self.count) = (0.0, 0.0);
+        }
+    }
+}
+
+/// See the module text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct ChangePoint {
+    level: f64,
+    deviation: f64,
+    /// Values the level rests on.
+    count: f64,
+    seen: u64,
+    up: Run,
+    down: Run,
+    last: [f64; 3],
+    freshness: f64,
+}
+
+impl ChangePoint {
+    pub(super) fn restart(&mut self, value: f64) {
+        *self =
+            Self { level: value, deviation: 0.05 * value.abs() + TINY, last: [value; 3], ..Self::default() };
+    }
+
+    pub(super) fn observe(&mut self, value: f64, size: f64) {
+        self.last.rotate_left(1);
+        self.last[2] = value;
+        let error = value - self.level;
+        let unit = self.deviation + 0.003 * self.level.abs() + 1e-9 * size + TINY;
+        let news = (error / unit).clamp(-CAP, CAP);
+        self.up.add(news, value);
+        self.down.add(-news, value);
+        self.count += 1.0;
+        self.level += (1.0 / self.count).max(0.03) * error;
+        let gain = if self.seen < 30 { 0.1 } else { 0.02 };
+        self.deviation += gain * (error.abs().min(CAP * unit) - self.deviation);
+        self.seen += 1;
+        self.freshness *= 0.96;
+        let run = if self.up.evidence > LIMIT {
+            self.up
+        } else if self.down.evidence > LIMIT {
+            self.down
+        } else {
+            return;
+        };
+        // A long run was a slope, not a jump: only its end says where demand is now.
+        (self.level, self.count) = if run.count > 4.0 {
+            (self.last.iter().sum::<f64>() / 3.0, 3.0)
+        } else {
+            (run.sum / run.count, run.count)
+        };
+        (self.up, self.down) = (Run::default(), Run::default());
+        self.freshness = 1.0;
+    }
+
+    pub(super) fn level(&self) -> f64 {
+        self.level
+    }
+
+    /// 1 at a shift, fading with a half-life of 17 steps.
+    pub(super) fn freshness(&self) -> f64 {
+        self.freshness
+    }
+}

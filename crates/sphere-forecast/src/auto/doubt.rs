@@ -1,0 +1,305 @@
+//! How far off may the forecast of one target be, at every level of probability?
+//!
+//! Four measures of the usual error (recent; usual at this time of day and hour; how far the recent
+//! maximum lies above the forecast; the slope) each have a histogram of the errors in that measure, which forgets
+//! with a memory of 3000. Each gives quantiles; they are averaged with weights by their recent pinball
+//! loss. Beyond the 0.975 quantile the histogram is thin, so a generalised Pareto tail continues (Pickands 1975; fitted by
+//! probability-weighted moments, Hosking & Wallis, Technometrics 29, 1987, the shape shrunk towards a light one).
+//!
+//! **Honesty.** The quantiles up to 0.99 carry an offset that follows the pinball gradient: quantile tracking (Gibbs &
+//! Candès, *Adaptive Conformal Inference Under Distribution Shift*, NeurIPS 2021; Angelopoulos, Candès & Tibshirani,
+//! *Conformal PID Control for Time Series Prediction*, NeurIPS 2023).
+
+use super::levels::TINY;
+use super::packed::Floats;
+use crate::lead::scale::{ScaleMixture, Variances};
+use serde::{Deserialize, Serialize};
+use sphere_core::QUANTILE_LEVELS;
+use std::sync::LazyLock;
+
+const LEVELS: usize = QUANTILE_LEVELS.len();
+/// Measures of the usual error.
+pub(super) const SCALES: usize = 5;
+const BINS: usize = 40;
+/// Bins are of equal width in asinh(4 u), up to this.
+const REACH: f64 = 5.0;
+const BIN_WIDTH: f64 = 2.0 * REACH / BINS as f64;
+/// Errors a histogram is born with.
+const PRIOR_MASS: f64 = 8.0;
+/// Levels at which the measures compete.
+const JUDGED: [f64; 3] = [0.9, 0.95, 0.99];
+/// Indices of [`JUDGED`] on the grid of levels.
+const JUDGED_AT: [usize; 3] = [8, 9, 11];
+/// The first levels of the grid, to 0.99, are tracked.
+const TRACKED: usize = 12;
+const I_95: usize = 9;
+/// First level served by the tail.
+const TAIL_FROM: usize = 11;
+/// The measure around the direct regression.
+const DIRECT: usize = 4;
+/// Memory of the histograms, errors; the one around the direct regression remembers days.
+const MEMORY: f64 = 8000.0;
+const SLOW_MEMORY: f64 = 25_000.0;
+/// Gain of the mean pinball losses.
+const JUDGEMENT: f32 = 0.002;
+const SHARPNESS: f32 = 25.0;
+/// Gain of the offsets, in their own unit.
+const ADAPTATION: f64 = 0.001;
+/// Errors after which the quantiles are read from the histograms again.
+const REFRESH_EVERY: u64 = 16;
+const EAGER: u64 = 200;
+
+/// What the measures are made of at an origin, beside the errors of the target itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings {
+    /// Usual absolute error at that time.
+    pub(super) usual_error: Option<f64>,
+    /// Largest recent value.
+    pub(super) recent_maximum: f64,
+    /// Size of the damped slope, per step.
+    pub(super) slope: f64,
+    /// Usual magnitude of demand.
+    pub(super) size: f64,
+}
+
+/// See the module text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Doubt {
+    recent: f64,
+    usual: f64,
+    pub(super) mixture: ScaleMixture,
+    slow_increment: f64,
+    scored: u64,
+    histograms: Floats,
+    /// Weight of the next error: grows instead of ageing every bin.
+    increment: f64,
+    losses: [[f32; SCALES]; JUDGED.len()],
+    offsets: [f32; TRACKED],
+    /// Quantiles of each measure's errors; made from the histograms.
+    table: Floats,
+}
+
+/// Where bin edges lie, in measures.
+static EDGES: LazyLock<[f64; BINS + 1]> =
+    LazyLock::new(|| std::array::from_fn(|i| (i as f64 * BIN_WIDTH - REACH).sinh() / 4.0));
+
+fn edge(i: usize) -> f64 {
+    EDGES[i]
+}
+
+fn cell(u: f64) -> usize {
+    let position = ((4.0 * u).asinh() + REACH) / BIN_WIDTH;
+    (position.max(0.0) as usize).min(BINS - 1)
+}
+
+impl Doubt {
+    pub(super) fn new() -> Self {
+        let mut doubt = Self {
+            recent: 0.0,
+            usual: 0.0,
+            mixture: ScaleMixture::new(),
+            slow_increment: 1.0,
+            scored: 0,
+            histograms: Floats::filled(SCALES * BINS, 0.0),
+            increment: 1.0,
+            losses: [[0.0; SCALES]; JUDGED.len()],
+            offsets: [0.0; TRACKED],
+            table: Floats::filled(SCALES * LEVELS, 0.0),
+        };
+        // Between normal and Laplace, with mean absolute value 1.
+        let density = |u: f64| (-u * u / (0.9 + 0.75 * u.abs())).exp();
+        let mass: Vec<f64> = (0..BINS)
+            .map(|i| {
+                let (a, b) = (edge(i), edge(i + 1));
+                (b - a) * (density(a) + 4.0 * density(0.5 * (a + b)) + density(b)) / 6.0
+            })
+            .collect();
+        let all: f64 = mass.iter().sum();
+        for histogram in doubt.histograms.chunks_exact_mut(BINS) {
+            for (h, m) in histogram.iter_mut().zip(&mass) {
+                *h = (PRIOR_MASS * m / all) as f32;
+            }
+        }
+        doubt.refresh();
+        doubt
+    }
+
+    pub(super) fn fits(&self) -> bool {
+        self.histograms.len() == SCALES * BINS && self.table.len() == SCALES * LEVELS
+    }
+
+    /// The measures of the usual error for a forecast of `point`, all positive.
+    pub(super) fn scales(
+        &self,
+        around: &Surroundings,
+        spread: f64,
+        point: f64,
+        mean: f64,
+        unit: f64,
+    ) -> [f64; SCALES] {
+        let (recent, usual) = if self.scored == 0 { (spread, spread) } else { (self.recent, self.usual) };
+        let floor = 1e-3 * usual + 1e-9 * around.size + TINY;
+        [
+            recent + 0.1 * usual + floor,
+            (recent * around.usual_error.unwrap_or(usual)).sqrt() + 0.1 * usual + floor,
+            (around.recent_maximum - point).max(0.0) + 0.3 * usual + floor,
+            4.0 * around.slope + 0.5 * recent + floor,
+            unit * self.mixture.scale(mean.abs() / unit) + floor,
+        ]
+    }
+
+    /// Learns that a forecast whose measures were `scales` was off by `error`.
+    pub(super) fn learn(
+        &mut self,
+        error: f64,
+        scales: &[f64; SCALES],
+        shift: f64,
+        mean: f64,
+        unit: f64,
+        then: &Variances,
+    ) {
+        let direct_error = error - shift;
+        let errors = [error, error, error, error, direct_error];
+        self.scored += 1;
+        let least = 1.0 / self.scored as f64;
+        self.recent += least.max(0.025) * (error.abs() - self.recent);
+        self.usual += least.max(0.003) * (error.abs() - self.usual);
+        self.mixture.update(direct_error / unit, mean.abs() / unit, scales[DIRECT] / unit, then);
+        let unit = 1.0 / (self.usual + TINY);
+        for ((tau, at), losses) in JUDGED.into_iter().zip(JUDGED_AT).zip(&mut self.losses) {
+            for (j, loss) in losses.iter_mut().enumerate() {
+                let over = errors[j] - f64::from(self.table[j * LEVELS + at]) * scales[j];
+                let pinball = if over > 0.0 { tau * over } else { (tau - 1.0) * over };
+                *loss += JUDGEMENT * ((pinball * unit).min(20.0) as f32 - *loss);
+            }
+        }
+        let (served, width) = self.uncorrected(scales, shift);
+        for k in 0..TRACKED {
+            let above = error > served[k] + self.correction(k, served[k], width);
+            let step = if above { QUANTILE_LEVELS[k] } else { QUANTILE_LEVELS[k] - 1.0 };
+            self.offsets[k] = (f64::from(self.offsets[k]) + ADAPTATION * step).clamp(-1.5, 3.0) as f32;
+        }
+        for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
+            histogram[cell(errors[j] / scales[j])] +=
+                if j == DIRECT { self.slow_increment } else { self.increment } as f32;
+        }
+        self.increment /= 1.0 - 1.0 / MEMORY;
+        if self.increment > 1e12 {
+            let shrink = (1.0 / self.increment) as f32;
+            self.histograms[..DIRECT * BINS].iter_mut().for_each(|h| *h *= shrink);
+            self.increment = 1.0;
+        }
+        self.slow_increment /= 1.0 - 1.0 / SLOW_MEMORY;
+        if self.slow_increment > 1e12 {
+            let shrink = (1.0 / self.slow_increment) as f32;
+            self.histograms[DIRECT * BINS..].iter_mut().for_each(|h| *h *= shrink);
+            self.slow_increment = 1.0;
+        }
+        if self.scored < EAGER || self.scored.is_multiple_of(REFRESH_EVERY) {
+            self.refresh();
+        }
+    }
+
+    fn correction(&self, k: usize, deviation: f64, width: f64) -> f64 {
+        f64::from(self.offsets[k.min(TRACKED - 1)]) * (deviation.abs() + 0.2 * width)
+    }
+
+    /// Average of the measures' quantiles, and of the measures.
+    fn uncorrected(&self, scales: &[f64; SCALES], shift: f64) -> ([f64; LEVELS], f64) {
+        let weights = self.losses.map(|losses| {
+            let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
+            let raw = losses.map(|l| f64::from((-SHARPNESS * (l - least) / (least + 1e-6)).exp()));
+            let sum: f64 = raw.iter().sum();
+            raw.map(|w| w / sum)
+        });
+        let mut out = [0.0; LEVELS];
+        for (k, q) in out.iter_mut().enumerate() {
+            let judged = if k < I_95 {
+                0
+            } else if k < JUDGED_AT[2] {
+                1
+            } else {
+                2
+            };
+            *q = (0..SCALES)
+                .map(|j| weights[judged][j] * scales[j] * f64::from(self.table[j * LEVELS + k]))
+                .sum::<f64>()
+                + weights[judged][DIRECT] * shift;
+        }
+        (out, (0..SCALES).map(|j| weights[1][j] * scales[j]).sum())
+    }
+
+    /// Deviations from the forecast at all levels, not necessarily in order.
+    pub(super) fn deviations(&self, scales: &[f64; SCALES], shift: f64) -> [f64; LEVELS] {
+        let (mut out, width) = self.uncorrected(scales, shift);
+        for (k, q) in out.iter_mut().enumerate() {
+            *q += self.correction(k, *q, width);
+        }
+        out
+    }
+
+    fn refresh(&mut self) {
+        for (j, (histogram, row)) in
+            self.histograms.chunks_exact(BINS).zip(self.table.chunks_exact_mut(LEVELS)).enumerate()
+        {
+            let quantiles =
+                quantiles(histogram, if j == DIRECT { self.slow_increment } else { self.increment });
+            for (slot, q) in row.iter_mut().zip(quantiles) {
+                *slot = q as f32;
+            }
+        }
+    }
+}
+
+/// Quantiles of a histogram, with a generalised Pareto tail.
+fn quantiles(histogram: &[f32], increment: f64) -> [f64; LEVELS] {
+    let total: f64 = histogram.iter().map(|&h| f64::from(h)).sum();
+    let mut out = [edge(BINS); LEVELS];
+    let (mut next, mut below) = (0, 0.0);
+    'bins: for (i, &mass) in histogram.iter().enumerate() {
+        let mass = f64::from(mass);
+        let above = below + mass;
+        while above >= QUANTILE_LEVELS[next] * total {
+            let inside = if mass > 0.0 { (QUANTILE_LEVELS[next] * total - below) / mass } else { 0.5 };
+            out[next] = ((i as f64 + inside.clamp(0.0, 1.0)) * BIN_WIDTH - REACH).sinh() / 4.0;
+            next += 1;
+            if next == LEVELS {
+                break 'bins;
+            }
+        }
+        below = above;
+    }
+    let threshold = out[I_95];
+    let start = cell(threshold);
+    let (mut mass, mut sum, mut weighted) = (0.0, 0.0, 0.0);
+    for i in (start..BINS).rev() {
+        let (low, high) = (edge(i).max(threshold), edge(i + 1));
+        let share = if i == start { (high - low) / (high - edge(i)) } else { 1.0 };
+        let here = share * f64::from(histogram[i]);
+        let excess = 0.5 * (low + high) - threshold;
+        sum += here * excess;
+        weighted += here * excess * (mass + 0.5 * here);
+        mass += here;
+    }
+    if mass <= 0.0 || sum <= 0.0 {
+        return out;
+    }
+    let mean = sum / mass;
+    let moment = weighted / (mass * mass);
+    let n = mass / increment;
+    let shape = if mean > 2.0 * moment { 2.0 - mean / (mean - 2.0 * moment) } else { 0.5 };
+    let shape = ((n * shape + 30.0 * 0.1) / (n + 30.0)).clamp(-0.2, 0.6);
+    let scale = mean * (1.0 - shape);
+    for k in TAIL_FROM..LEVELS {
+        let ratio: f64 = 0.05 / (1.0 - QUANTILE_LEVELS[k]);
+        let excess =
+            if shape.abs() < 1e-3 { scale * ratio.ln() } else { scale / shape * (ratio.powf(shape) - 1.0) };
+        let tail = threshold + excess;
+        // At 0.99 there are still errors to count.
+        out[k] = if k == TAIL_FROM { 0.5 * (out[k] + tail) } else { tail };
+    }
+    for k in 1..LEVELS {
+        out[k] = out[k].max(out[k - 1]);
+    }
+    out
+}

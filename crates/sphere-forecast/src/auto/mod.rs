@@ -1,0 +1,518 @@
+//! What will demand be, at every lead up to ten minutes, when nobody tells us anything about the series?
+//!
+//! [`AutoForecaster`] is the forecaster for every workload: one setting, online, from the first value on. A set of
+//! cheap experts that is always on is mixed by recent loss, per lead; profiles of the hour, the day and the week earn
+//! their weight by skill; the doubt around the forecast is measured, not assumed.
+//!
+//! | part | module | source |
+//! |---|---|---|
+//! | smoothed and robust levels, smoothing that picks its gain | [`levels`] | Brown 1959; Gardner 2006 |
+//! | level after a shift | [`changepoint`] | CUSUM, Page 1954 |
+//! | hour, day and week | [`profiles`] | |
+//! | direct regression on recent values and profiles | [`ridge`] | Hoerl & Kennard 1970; Ljung & Söderström 1983 |
+//! | mixing | [`mix`] | ML-Poly, Gaillard, Stoltz & van Erven 2014; exponential weights |
+//! | quantiles | [`doubt`] | histograms of scaled errors; Pareto tail; conformal tracking |
+//!
+//! | input | behaviour |
+//! |---|---|
+//! | gap of up to [`AutoConfig::longest_gap`] steps | the forecast stands in for lags; nothing else learns; doubt is that of the longer lead |
+//! | a longer gap | no forecast until a value arrives; then levels restart, profiles and everything learnt stay |
+//! | duplicate, late | refused, nothing changes |
+//! | NaN, infinite, beyond ±[`LARGEST`], negative where demand can not be | refused; the step counts as missing |
+//! | constant series | forecast exactly, with a doubt that shrinks to a 10⁻⁹th of the level |
+
+mod changepoint;
+mod direct;
+mod doubt;
+mod head;
+mod levels;
+mod mix;
+mod origins;
+mod packed;
+mod profiles;
+mod ridge;
+mod serve;
+mod target;
+mod trust;
+
+use crate::{Forecaster, Grid, NotReady, Observed};
+use changepoint::ChangePoint;
+use doubt::Surroundings;
+use head::{FLAT, Head};
+use levels::Levels;
+use mix::{EXPERTS, Opinions};
+use origins::{Origin, Origins};
+use profiles::{Profiles, Usual};
+use ridge::{FEATURES, Features, Ridge};
+use serde::{Deserialize, Serialize};
+use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
+use std::time::Duration;
+use target::Target;
+pub use trust::Verdict;
+use trust::{Claim, Skill};
+
+/// Name in the registry.
+pub const AUTO: &str = "auto";
+/// Values of larger magnitude are refused: state is kept in 32-bit floats.
+pub const LARGEST: f64 = 1e18;
+const LEVELS: usize = QUANTILE_LEVELS.len();
+/// Index of the level that all others are measured against.
+const BASE: usize = 3;
+/// Index of the level that the hour's profile is relative to.
+const FAST: usize = 4;
+/// Origins before the regression learns: features need a past.
+const FIRST_FEATURES: u64 = 64;
+/// Steps whose maximum the doubt looks at.
+const MAXIMUM_STEPS: u32 = 30;
+
+/// Settings of an [`AutoForecaster`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoConfig {
+    /// Width of a step, milliseconds, at least 1.
+    pub step_ms: u64,
+    /// Longest lead that is learnt, steps, 1 to [`AutoConfig::LONGEST_HORIZON`]; beyond it the forecast stays level and doubt grows with the square root.
+    pub horizon: u32,
+    /// Steps without a value after which the past says nothing about now.
+    pub longest_gap: u32,
+    /// Refuse negative values and cut forecasts at 0.
+    pub nonnegative: bool,
+}
+
+impl AutoConfig {
+    /// Longest horizon that is learnt, steps.
+    pub const LONGEST_HORIZON: u32 = 720;
+
+    /// Leads up to `horizon` steps of the given width; gaps up to 60 steps, no negative demand.
+    pub fn new(step: Duration, horizon: u32) -> Self {
+        let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 40);
+        Self { step_ms, horizon: horizon.clamp(1, Self::LONGEST_HORIZON), longest_gap: 60, nonnegative: true }
+    }
+}
+
+/// The forecaster for every workload. See the module text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AutoForecaster {
+    config: AutoConfig,
+    last: Option<Timestamp>,
+    /// Steps since the last value.
+    missed: u32,
+    /// Steps seen, measured or missed.
+    tick: u64,
+    /// Values since the last gap.
+    since_gap: u32,
+    levels: Levels,
+    jump: ChangePoint,
+    profiles: Profiles,
+    ridge: Ridge,
+    origins: Origins,
+    heads: Vec<Head>,
+    skill: Skill,
+}
+
+impl AutoForecaster {
+    /// A forecaster without history.
+    pub fn new(config: AutoConfig) -> Self {
+        Self::with_targets(config.clone(), target::ladder(config.horizon))
+    }
+
+    /// A forecaster without history that learns the lead `config.horizon` itself and few steps before it: what
+    /// scaling reads, at a fraction of the cost of every step.
+    pub fn for_lead(config: AutoConfig) -> Self {
+        Self::with_targets(config.clone(), target::to_lead(config.horizon))
+    }
+
+    fn with_targets(config: AutoConfig, targets: Vec<Target>) -> Self {
+        let step_ms = i64::try_from(config.step_ms).unwrap_or(i64::MAX);
+        Self {
+            last: None,
+            missed: 0,
+            tick: 0,
+            since_gap: 0,
+            levels: Levels::default(),
+            jump: ChangePoint::default(),
+            profiles: Profiles::new(step_ms),
+            ridge: Ridge::new(targets.len()),
+            origins: Origins::new(config.horizon),
+            heads: targets.into_iter().map(Head::new).collect(),
+            skill: Skill::new(),
+            config,
+        }
+    }
+
+    /// Settings.
+    pub fn config(&self) -> &AutoConfig {
+        &self.config
+    }
+
+    /// The longest lead that is learnt, steps.
+    pub fn lead_steps(&self) -> u32 {
+        self.config.horizon
+    }
+
+    /// Moves the lead, for example when pods have become slower to start. What was learnt is kept, by the target
+    /// nearest to each new one; forecasts under way are dropped.
+    pub fn set_lead_steps(&mut self, lead: u32) {
+        let lead = lead.clamp(1, AutoConfig::LONGEST_HORIZON);
+        if lead == self.config.horizon {
+            return;
+        }
+        let targets = target::to_lead(lead);
+        let nearest: Vec<usize> = targets
+            .iter()
+            .map(|new| {
+                let distance = |i: &usize| self.heads[*i].target.to.abs_diff(new.to);
+                (0..self.heads.len()).min_by_key(distance).unwrap_or(0)
+            })
+            .collect();
+        self.ridge = self.ridge.with_targets(&nearest);
+        self.heads =
+            targets.iter().zip(&nearest).map(|(target, &i)| self.heads[i].moved_to(*target)).collect();
+        self.origins = self.origins.moved_to(lead, self.tick);
+        self.config.horizon = lead;
+        if self.last.is_some() {
+            self.issue(false);
+        }
+    }
+
+    /// The distribution at the longest lead, if there is one.
+    pub fn at_lead(&self) -> Option<Distribution> {
+        if self.last.is_none() || self.missed > self.config.longest_gap {
+            return None;
+        }
+        let head = self.heads.last()?;
+        self.distribution((head.point, head.center), &head.doubt.deviations(&head.scales, head.shift()))
+    }
+
+    /// Why the forecast is trusted or not.
+    pub fn verdict(&self) -> Verdict {
+        self.skill.verdict()
+    }
+
+    /// Are all parts of a restored state of the sizes that its settings ask for?
+    pub(crate) fn is_consistent(&self) -> bool {
+        let horizon = self.config.horizon;
+        (1..=AutoConfig::LONGEST_HORIZON).contains(&horizon)
+            && self.config.step_ms > 0
+            && !self.heads.is_empty()
+            && self.heads.iter().all(|head| head.fits(horizon))
+            && self.ridge.fits(self.heads.len())
+            && self.origins.fits(horizon)
+            && self.profiles.fits(i64::try_from(self.config.step_ms).unwrap_or(i64::MAX))
+    }
+
+    fn bounded(&self, value: f64) -> f64 {
+        let value = if value.is_finite() { value } else { self.levels.raw[0] };
+        if self.config.nonnegative { value.max(0.0) } else { value }
+    }
+
+    fn usable(&self, value: f64) -> bool {
+        value.abs() <= LARGEST && (value >= 0.0 || !self.config.nonnegative)
+    }
+
+    /// A step of the grid that brought `value`.
+    fn take(&mut self, at: Timestamp, value: f64) {
+        if self.last.is_none() || self.missed > self.config.longest_gap {
+            self.levels.restart(value);
+            self.jump.restart(value);
+            self.origins.restart(value);
+            self.since_gap = 0;
+        }
+        self.missed = 0;
+        self.since_gap = self.since_gap.saturating_add(1);
+        self.last = Some(at);
+        self.tick += 1;
+        self.profiles.advance(at.millis());
+        self.origins.push(self.tick, value, value);
+        let error = self.score();
+        let deviation = value - self.levels.raw[FAST];
+        let cap = 8.0 * self.levels.spread();
+        let cleared = self.profiles.observe(value, deviation, cap, error);
+        self.origins.push(self.tick, value, cleared);
+        self.levels.observe(value, cleared);
+        self.jump.observe(value, self.levels.size());
+        self.learn_regression();
+        self.issue(true);
+    }
+
+    /// A step of the grid that brought nothing.
+    fn skip(&mut self, at: Timestamp) {
+        self.missed = self.missed.saturating_add(1);
+        self.since_gap = 0;
+        self.last = Some(at);
+        if self.missed > self.config.longest_gap {
+            return;
+        }
+        let stand_in = self.heads.first().map_or(self.levels.raw[BASE], |head| head.point);
+        self.tick += 1;
+        self.profiles.advance(at.millis());
+        let hour = self.profiles.usual(0).hour;
+        self.origins.push(self.tick, stand_in, stand_in - hour);
+        self.issue(false);
+    }
+
+    /// Scores the forecasts that are due; the error of the middle target, if it was one of them.
+    fn score(&mut self) -> Option<f64> {
+        let middle = self.heads.len() / 2;
+        let mut error = None;
+        let Self { heads, origins, tick, since_gap, levels, skill, profiles, .. } = self;
+        let knows_week = profiles.knows_week();
+        let last = heads.len() - 1;
+        for (a, head) in heads.iter_mut().enumerate() {
+            let steps = head.target.to - head.target.from + 1;
+            let Some(due) = head.due(*tick).filter(|_| *since_gap >= steps) else { continue };
+            let Some(origin) = origins.at(due) else { continue };
+            let actual = (0..steps).map(|age| origins.value(*tick, age)).sum::<f64>() / f64::from(steps);
+            if a == last {
+                let (week, q95, q99) = head.claim(due);
+                let week = knows_week.then_some(week);
+                let claim = Claim { last: f64::from(origin.flat[0]), week, q95, q99 };
+                skill.score(actual, &claim, 1e-3 * levels.size());
+            }
+            let off = head.learn(due, origin.flat, origin.spread, origin.freshness, actual, levels.unit());
+            if a == middle {
+                error = Some(off.abs());
+            }
+        }
+        error
+    }
+
+    fn learn_regression(&mut self) {
+        let horizon = self.config.horizon;
+        let Some(due) = self.tick.checked_sub(u64::from(horizon)) else { return };
+        if due < FIRST_FEATURES || self.since_gap < horizon {
+            return;
+        }
+        let Self { ridge, origins, heads, tick, .. } = self;
+        let (Some(origin), Some(x)) = (origins.at(due), origins.features(due)) else { return };
+        let deviations = heads.iter().map(|head| {
+            let mean = head.target.mean(|h| origins.cleared(*tick, horizon - h));
+            (mean - origin.base) / origin.spread
+        });
+        ridge.learn(&x, deviations);
+    }
+
+    fn features(&self, base: f64, spread: f64) -> Features {
+        let mut x = [0.0f32; FEATURES];
+        let scaled = |v: f64| ((v - base) / spread).clamp(-10.0, 10.0) as f32;
+        let change = |a: f64, b: f64| ((a - b) / spread).clamp(-10.0, 10.0) as f32;
+        for (lag, slot) in x[..12].iter_mut().enumerate() {
+            *slot = scaled(self.origins.cleared(self.tick, lag as u32));
+        }
+        let mean = |ages: std::ops::Range<u32>| {
+            let n = f64::from(ages.end - ages.start);
+            ages.map(|age| self.origins.cleared(self.tick, age)).sum::<f64>() / n
+        };
+        x[12] = scaled(mean(12..18));
+        x[13] = scaled(mean(18..28));
+        for (slot, level) in x[14..19].iter_mut().zip([1, 2, 4, 5, 6]) {
+            *slot = scaled(self.levels.cleared[level]);
+        }
+        x[19] = 0.3;
+        (x[28], x[29]) = (scaled(self.levels.slow[0]), scaled(self.levels.slow[1]));
+        let horizon = f64::from(self.config.horizon);
+        let now = self.profiles.usual(0);
+        for (i, share) in [0.2, 0.53, 0.93].into_iter().enumerate() {
+            let then = self.profiles.usual((horizon * share).round().max(1.0) as u32);
+            let pairs = [(then.day, now.day), (then.week, now.week)];
+            for (slot, (then, now)) in [20 + i, 24 + i].into_iter().zip(pairs) {
+                if let (Some(then), Some(now)) = (then, now) {
+                    x[slot] = change(then, now);
+                }
+            }
+        }
+        for (slot, now) in [23, 27].into_iter().zip([now.day, now.week]) {
+            if let Some(now) = now {
+                x[slot] = scaled(now);
+            }
+        }
+        x
+    }
+
+    /// What the direct regression of one target sees: smoothed levels against the base level, and the moves of the day's
+    /// and the hour's profile until then, in spreads.
+    fn direct(&self, then: &Usual, now: &Usual, spread: f64) -> direct::Inputs {
+        let raw = &self.levels.raw;
+        let base = raw[BASE];
+        let [slow, slower] = self.levels.slow;
+        let mut x = [0.0; direct::INPUTS];
+        for (x, level) in x.iter_mut().zip([raw[0], raw[1], raw[2], raw[4], raw[5], raw[6], slow, slower]) {
+            *x = (level - base) / spread;
+        }
+        if let (Some(then), Some(now)) = (then.day, now.day) {
+            x[8] = (then - now) / spread;
+            x[9] = 0.3 * (then - base) / spread;
+        }
+        x[10] = (then.raw_hour - now.raw_hour) / spread;
+        x[11] = 0.3 * (raw[FAST] + then.raw_hour - base) / spread;
+        x.map(|v| v.clamp(-20.0, 20.0))
+    }
+
+    fn flat(&self) -> [f64; FLAT] {
+        let raw = &self.levels.raw;
+        let [fast, slow] = self.levels.adaptive();
+        [raw[0], raw[2], raw[4], raw[6], self.levels.robust, fast, slow, self.jump.level()]
+    }
+
+    /// Opinions on the steps that are usually `then`; `ridge` is without the hourly pattern.
+    fn opinions(&self, flat: &[f64; FLAT], then: &Usual, now: &Usual, ridge: f64, direct: f64) -> Opinions {
+        let mut out = [0.0; EXPERTS];
+        out[..FLAT].copy_from_slice(flat);
+        let raw = &self.levels.raw;
+        let day = then.day.zip(now.day).map_or(0.0, |(then, now)| then - now);
+        out[FLAT..].copy_from_slice(&[
+            ridge + then.hour,
+            raw[1] + day,
+            raw[FAST] + day,
+            then.day.unwrap_or(raw[BASE]),
+            self.levels.cleared[FAST] + then.hour,
+            then.week.unwrap_or(raw[BASE]),
+            direct,
+        ]);
+        out
+    }
+
+    /// Makes the forecasts of all targets, and remembers them if this step was measured.
+    fn issue(&mut self, measured: bool) {
+        let (base, spread) = (self.levels.cleared[BASE], self.levels.spread());
+        let freshness = self.jump.freshness();
+        let x = self.features(base, spread);
+        let flat = self.flat();
+        let now = self.profiles.usual(0);
+        let recent_maximum = (0..MAXIMUM_STEPS)
+            .map(|age| self.origins.value(self.tick, age))
+            .fold(f64::NEG_INFINITY, f64::max);
+        for a in 0..self.heads.len() {
+            let target = self.heads[a].target;
+            let ridge = base + spread * self.ridge.predict(a, &x);
+            let then = self.profiles.usual_mean(target);
+            let inputs = self.direct(&then, &now, spread);
+            let direct = self.levels.raw[BASE] + spread * self.heads[a].rls.predict(&inputs);
+            let opinions = self.opinions(&flat, &then, &now, ridge, direct);
+            let around = Surroundings {
+                usual_error: self.profiles.usual_error(target.to),
+                recent_maximum,
+                slope: self.levels.slope().abs(),
+                size: self.levels.size(),
+            };
+            let said = self.heads[a].mix.combine(&opinions, freshness);
+            let point = self.bounded(said.point);
+            let center = self.bounded(said.center);
+            let head = &mut self.heads[a];
+            head.center = center;
+            head.ridge = ridge;
+            head.direct = direct;
+            head.point = point;
+            head.scales = head.doubt.scales(&around, spread, center, direct, self.levels.unit());
+            if measured {
+                head.remember(self.tick, &opinions, &said, &inputs, self.levels.raw[BASE]);
+            }
+        }
+        if measured {
+            self.origins.remember(
+                self.tick,
+                &Origin { spread, freshness, base, flat: &flat.map(|v| v as f32) },
+                &x,
+            );
+        } else {
+            self.origins.invalidate(self.tick);
+        }
+    }
+
+    /// Steps from the last one seen to `at`, rounded; `None` before the first value.
+    fn steps_since_last(&self, at: Timestamp) -> Option<i64> {
+        let last = self.last?;
+        let step = i128::from(self.config.step_ms);
+        let distance = i128::from(at.millis()) - i128::from(last.millis());
+        let steps = (2 * distance + step).div_euclid(2 * step);
+        Some(i64::try_from(steps).unwrap_or(if steps < 0 { i64::MIN } else { i64::MAX }))
+    }
+
+    fn end_of(&self, last: Timestamp, steps: i64) -> Timestamp {
+        let width = i64::try_from(self.config.step_ms).unwrap_or(i64::MAX);
+        Timestamp(last.millis().saturating_add(steps.saturating_mul(width)))
+    }
+
+    /// `steps` steps passed without a value.
+    fn pass(&mut self, steps: i64) {
+        let Some(last) = self.last else { return };
+        let told = steps.min(i64::from(self.config.longest_gap) + 1);
+        for k in 1..=told {
+            self.skip(self.end_of(last, k));
+        }
+        if steps > told {
+            self.missed = self.missed.saturating_add(u32::try_from(steps - told).unwrap_or(u32::MAX));
+            self.last = Some(self.end_of(last, steps));
+        }
+    }
+}
+
+impl Forecaster for AutoForecaster {
+    fn name(&self) -> &str {
+        AUTO
+    }
+
+    fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
+        let usable = self.usable(value);
+        let (Some(steps), Some(last)) = (self.steps_since_last(at), self.last) else {
+            if !usable {
+                return Observed::Rejected;
+            }
+            self.take(at, value);
+            return Observed::Accepted { missed: 0 };
+        };
+        if !usable {
+            self.miss(at);
+            return Observed::Rejected;
+        }
+        if steps <= 0 {
+            let measured = steps == 0 && self.missed == 0;
+            return if measured { Observed::Duplicate } else { Observed::Late };
+        }
+        self.pass(steps - 1);
+        self.take(self.end_of(last, steps), value);
+        Observed::Accepted { missed: u32::try_from(steps - 1).unwrap_or(u32::MAX) }
+    }
+
+    fn miss(&mut self, at: Timestamp) {
+        if let Some(steps) = self.steps_since_last(at)
+            && steps > 0
+        {
+            self.pass(steps);
+        }
+    }
+
+    fn grid(&self) -> Option<Grid> {
+        self.last.map(|last| Grid { last, step: Duration::from_millis(self.config.step_ms) })
+    }
+
+    fn distributions(&self, horizon: usize, out: &mut Vec<Distribution>) -> Result<(), NotReady> {
+        out.clear();
+        if self.last.is_none() {
+            return Err(NotReady::TooFewObservations { seen: 0, needed: 1 });
+        }
+        if self.missed > self.config.longest_gap {
+            return Err(NotReady::Stale { missed: self.missed as usize });
+        }
+        self.serve(horizon, out);
+        Ok(())
+    }
+
+    fn mean_of_steps(&self, from: usize, to: usize) -> Option<Distribution> {
+        if self.last.is_none() || self.missed > 0 {
+            return None;
+        }
+        let head = self
+            .heads
+            .iter()
+            .find(|head| (head.target.from as usize, head.target.to as usize) == (from, to))?;
+        self.distribution((head.point, head.center), &head.doubt.deviations(&head.scales, head.shift()))
+    }
+
+    fn trust(&self) -> Trust {
+        self.skill.trust()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! What does the forecast say of each step ahead, learnt or not?
+//!
+//! Experts are asked anew for every step, so a pattern of the hour is served step by step; weights are those of the nearest
+//! learnt step, the regressions and the doubt lie linearly in between. While steps are missing, weights and
+//! doubt are those of the lead from the last value on.
+
+use super::head::{FLAT, Head};
+use super::mix::EXPERTS;
+use super::profiles::Usual;
+use super::{AutoForecaster, BASE, LEVELS};
+use sphere_core::Distribution;
+
+impl AutoForecaster {
+    /// Heads of single steps.
+    fn step_heads(&self) -> impl Iterator<Item = &Head> {
+        self.heads.iter().filter(|head| head.target.is_step())
+    }
+
+    /// The single-step heads around `h`, and the share of the way from the first to the second.
+    fn around(&self, h: u32) -> Option<(&Head, &Head, f64)> {
+        let (mut below, mut above) = (None, None);
+        for head in self.step_heads() {
+            if head.target.to <= h {
+                below = Some(head);
+            }
+            if head.target.to >= h && above.is_none() {
+                above = Some(head);
+            }
+        }
+        let (a, b) = (below.or(above)?, above.or(below)?);
+        let (from, to) = (a.target.to, b.target.to);
+        let share = if to > from { f64::from(h - from) / f64::from(to - from) } else { 0.0 };
+        Some((a, b, share))
+    }
+
+    /// What the regression says of step `h`, without the hourly pattern.
+    fn ridge_at(&self, h: u32) -> f64 {
+        let Some((a, b, share)) = self.around(h) else { return self.levels.raw[BASE] };
+        if h > b.target.to
+            && let Some(before) = self.step_heads().filter(|head| head.target.to < b.target.to).last()
+        {
+            // Half the last slope, for as far as a sixth of the horizon.
+            let width = f64::from(b.target.to - before.target.to);
+            let further = f64::from(h - b.target.to).min(width / 3.0);
+            return b.ridge + 0.5 * (b.ridge - before.ridge) * further / width;
+        }
+        a.ridge + share * (b.ridge - a.ridge)
+    }
+
+    /// Expected demand `h` steps ahead.
+    fn point_at(&self, h: u32, flat: &[f64; FLAT], now: &Usual) -> (f64, f64) {
+        let Some((a, b, share)) = self.around(h + self.missed) else {
+            return (self.levels.raw[BASE], self.levels.raw[BASE]);
+        };
+        let head = if share < 0.5 { a } else { b };
+        let direct = a.direct + share * (b.direct - a.direct);
+        let opinions = self.opinions(flat, &self.profiles.usual(h), now, self.ridge_at(h), direct);
+        let dot =
+            |w: &[f32; EXPERTS]| self.bounded(w.iter().zip(&opinions).map(|(w, o)| f64::from(*w) * o).sum());
+        (dot(head.mix.weights()), dot(head.mix.mean_weights()))
+    }
+
+    /// Deviations from the point at all levels, `h` steps ahead.
+    fn deviations_at(&self, h: u32, known: &[(u32, [f64; LEVELS])]) -> [f64; LEVELS] {
+        let i = known.partition_point(|(to, _)| *to < h);
+        match (i, known.get(i)) {
+            (0, Some((_, only))) => *only,
+            (_, Some((to, b))) => {
+                let (from, a) = &known[i - 1];
+                let share = f64::from(h - from) / f64::from(to - from);
+                std::array::from_fn(|k| a[k] + share * (b[k] - a[k]))
+            }
+            (0, None) => [0.0; LEVELS],
+            (_, None) => {
+                let (to, last) = &known[i - 1];
+                let growth = (f64::from(h) / f64::from(*to)).sqrt();
+                last.map(|v| v * growth)
+            }
+        }
+    }
+
+    /// `None` only if the point is not finite, which [`Self::bounded`] rules out.
+    pub(super) fn distribution(
+        &self,
+        (point, center): (f64, f64),
+        deviations: &[f64; LEVELS],
+    ) -> Option<Distribution> {
+        let floor = self.config.nonnegative.then_some(0.0);
+        let quantiles = deviations.map(|d| {
+            let q = center + d;
+            if q.is_finite() { q } else { center }
+        });
+        Distribution::rearranged(point, quantiles, floor).ok()
+    }
+
+    /// Appends the distributions of steps 1 to `horizon`.
+    pub(super) fn serve(&self, horizon: usize, out: &mut Vec<Distribution>) {
+        let known: Vec<(u32, [f64; LEVELS])> = self
+            .step_heads()
+            .map(|head| (head.target.to, head.doubt.deviations(&head.scales, head.shift())))
+            .collect();
+        let flat = self.flat();
+        let now = self.profiles.usual(0);
+        out.reserve(horizon);
+        for h in 1..=u32::try_from(horizon).unwrap_or(u32::MAX) {
+            let deviations = self.deviations_at(h.saturating_add(self.missed), &known);
+            out.extend(self.distribution(self.point_at(h, &flat, &now), &deviations));
+        }
+    }
+}
