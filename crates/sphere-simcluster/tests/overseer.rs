@@ -105,7 +105,7 @@ impl Trial {
             issued_at: now,
             valid_until: at(60),
             step_ms: 10_000,
-            steps: (1..=60).map(|n| StepForecast { at: at(n), demand: demand.clone() }).collect(),
+            steps: (1..=60).map(|n| StepForecast { at: at(n), demand }).collect(),
             model: "test".into(),
             model_version: 1,
             trust: Trust { trusted: true, relative_loss: Some(0.5) },

@@ -10,7 +10,8 @@ fn root() -> PathBuf {
 }
 
 async fn with_definition(rig: &Rig) {
-    let text = std::fs::read_to_string(root().join("deploy/crd/predictiveautoscalers.yaml")).unwrap();
+    let text = std::fs::read_to_string(root().join("deploy/crd/predictiveautoscalers.yaml"))
+        .expect("the definition is in the repository");
     rig.apply(&text).await;
     eventually("the resource is served", Patience::API, async || {
         rig.kubectl(&["get", "predictiveautoscalers", "-A"], None).await.map(drop)
