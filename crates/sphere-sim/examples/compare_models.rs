@@ -29,6 +29,8 @@ const CELLS: [(&str, &str, f64, u64, u64); 12] = [
     ("Tweets AMZN", "nab_tweets_AMZN_5min.csv", 1.0, 45 * DAY_S, 52 * DAY_S),
     ("Minikube", "minikube_frontend_cpu_10s.csv", 1.0, 0, u64::MAX),
 ];
+/// Start-up time, and the two models' saving and gap closed.
+type Cell = (f64, [f64; 2], [f64; 2]);
 const STARTUPS_S: [f64; 3] = [30.0, 60.0, 180.0];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "trace         start-up price | sphere: over %, h, tuned HPA h, saving %, gap % | auto: the same"
     );
-    let mut all: Vec<(f64, [f64; 2], [f64; 2])> = Vec::new();
+    let mut all: Vec<Cell> = Vec::new();
     for (name, file, scale, from, to) in CELLS {
         let Ok(text) = std::fs::read_to_string(format!("{dir}/{file}")) else {
             eprintln!("{file}: missing");
@@ -104,7 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     for startup in STARTUPS_S.into_iter().map(Some).chain([None]) {
-        let of = |f: &dyn Fn(&(f64, [f64; 2], [f64; 2])) -> f64| {
+        let of = |f: &dyn Fn(&Cell) -> f64| {
             let mut v: Vec<f64> = all
                 .iter()
                 .filter(|(s, ..)| startup.is_none_or(|startup| startup == *s))
