@@ -61,12 +61,14 @@ struct ExternalItem {
     value: K8sQuantity,
 }
 
+/// A value in milli-units. The HPA would believe a negative one and scale in on it; demand is never negative.
 fn milli(value: &K8sQuantity, attempt: &Attempt) -> Result<i64, ApiError> {
-    let unreadable = |error: sphere_scaling::hpa::ParseQuantityError| ApiError::BadAnswer {
-        attempt: attempt.clone(),
-        detail: error.to_string(),
-    };
-    value.0.parse::<Quantity>().map(Quantity::milli).map_err(unreadable)
+    let refused = |detail: String| ApiError::BadAnswer { attempt: attempt.clone(), detail };
+    match value.0.parse::<Quantity>().map(Quantity::milli) {
+        Ok(milli) if milli >= 0 => Ok(milli),
+        Ok(_) => Err(refused(format!("a value of {}; none below 0 is accepted", value.0))),
+        Err(error) => Err(refused(error.to_string())),
+    }
 }
 
 /// Which version of a group there is.

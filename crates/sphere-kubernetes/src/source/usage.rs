@@ -70,8 +70,10 @@ pub(crate) struct Usage {
 
 impl Usage {
     fn of(item: Item) -> Self {
+        // Nobody uses less than nothing: such a value is a fault of its source, and missing. The HPA believes it.
         let milli = |(resource, quantity): (String, K8sQuantity)| {
-            Some((resource, quantity.0.parse::<Quantity>().ok()?.milli()))
+            let milli = quantity.0.parse::<Quantity>().ok()?.milli();
+            (milli >= 0).then_some((resource, milli))
         };
         let containers = item.containers.into_iter().map(|container| ContainerUsage {
             name: container.name,
@@ -174,6 +176,13 @@ mod tests {
         let usage = usage(&json!([{"name": "app", "usage": {"cpu": "5m"}}, {"name": "new"}]));
         assert_eq!(usage.sample.usage("cpu", None), None);
         assert_eq!(usage.sample.usage("cpu", Some("app")).unwrap().value_milli, 5);
+    }
+
+    #[test]
+    fn a_negative_usage_is_missing() {
+        let usage = usage(&json!([{"name": "app", "usage": {"cpu": "-1", "memory": "1Mi"}}]));
+        assert_eq!(usage.sample.usage("cpu", None), None);
+        assert!(usage.sample.usage("memory", None).is_some());
     }
 
     #[test]
