@@ -1,5 +1,8 @@
 //! What does the API server accept and refuse, before any operator runs?
 
+// A test that can not go on has nobody to return an error to.
+#![allow(clippy::unwrap_used)]
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sphere_e2e::{Installation, Patience, Report, Rig, eventually};
