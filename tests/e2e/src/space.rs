@@ -180,9 +180,10 @@ impl Space {
         self.deployments().patch_scale(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
-    /// Waits until a Deployment has so many ready pods.
+    /// Waits until a Deployment has so many ready pods. Usage can not exceed the limits of pods, so a workload that is far
+    /// too small grows in steps, each a reading, a decision and a start-up long.
     pub async fn ready(&self, name: &str, pods: u32) {
-        eventually(&format!("{name} has {pods} ready pods"), Patience::API, async || {
+        eventually(&format!("{name} has {pods} ready pods"), Patience::FORECAST, async || {
             let now = self.deployments().get(name).await.map_err(|error| error.to_string())?;
             let ready = now.status.and_then(|status| status.ready_replicas).unwrap_or(0);
             if u32::try_from(ready) == Ok(pods) { Ok(()) } else { Err(format!("{ready} are ready")) }

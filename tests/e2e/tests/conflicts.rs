@@ -1,5 +1,8 @@
 //! Who else wants the same target, and what is said about specs that can not be obeyed?
 
+// A test that can not go on has nobody to return an error to.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::json;
 use sphere_e2e::{App, Installation, Operator, Patience, Report, Rig, Space, eventually, throughout};
 use std::time::Duration;

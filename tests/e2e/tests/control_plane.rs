@@ -1,5 +1,8 @@
 //! Is the control plane what the other tests take it for? Without an operator.
 
+// A test that can not go on has nobody to return an error to.
+#![allow(clippy::unwrap_used)]
+
 use sphere_e2e::{App, Patience, Report, Rig, eventually, kubectl};
 use std::time::Instant;
 

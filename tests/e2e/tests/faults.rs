@@ -1,5 +1,8 @@
 //! What does the operator do while the cluster around it fails? One test at a time: what they break is there for all.
 
+// A test that can not go on has nobody to return an error to.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::{Value, json};
 use sphere_e2e::{App, Installation, Operator, Patience, Report, Rig, Space, eventually, throughout};
 use std::time::Duration;

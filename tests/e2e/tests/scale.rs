@@ -1,5 +1,8 @@
 //! How much does an operator with five hundred workloads cost?
 
+// A test that can not go on has nobody to return an error to.
+#![allow(clippy::unwrap_used)]
+
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use sphere_e2e::{App, Installation, Patience, Report, Rig, eventually};
