@@ -19,7 +19,7 @@ build() {
     version=$(cd "$source" && "$go" version)
     hash=$(cd "$source" && {
         printf '%s\n' "$version"
-        find . -type f \( -name '*.go' -o -name '*.yaml' -o -name go.mod -o -name go.sum \) -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+        find . -type f ! -name '*_test.go' \( -name '*.go' -o -name '*.yaml' -o -name go.mod -o -name go.sum \) -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum | cut -c1-16)
     folder=$cache/controlplane-$hash
     if [ ! -x "$folder/controlplane" ]; then
