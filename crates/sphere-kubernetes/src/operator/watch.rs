@@ -20,7 +20,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -42,6 +42,8 @@ pub struct Watches {
     step: Duration,
     changed: watch::Receiver<()>,
     parsed: Mutex<Parsed>,
+    /// Whether all was seen once; empty while nobody knows.
+    seen: OnceCell<bool>,
 }
 
 /// Where the annotations of namespaces come from.
@@ -98,17 +100,22 @@ impl Watches {
             step: scope.step,
             changed,
             parsed: Mutex::default(),
+            seen: OnceCell::new(),
         }
     }
 
-    /// Waits until everything that decides about acting was seen once: the objects and the kill switch.
+    /// Waits until everything that decides about acting was seen once: the objects and the kill switch. One of several
+    /// callers waits for the stores and tells the others: a store wakes only the last one who asked.
     pub async fn ready(&self) -> bool {
-        for store in &self.objects {
-            if store.wait_until_ready().await.is_err() {
-                return false;
+        let all = async || {
+            for store in &self.objects {
+                if store.wait_until_ready().await.is_err() {
+                    return false;
+                }
             }
-        }
-        self.switch.wait_until_ready().await.is_ok()
+            self.switch.wait_until_ready().await.is_ok()
+        };
+        *self.seen.get_or_init(all).await
     }
 
     /// Tells of changes.
