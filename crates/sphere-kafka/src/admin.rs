@@ -2,14 +2,14 @@
 //!
 //! All of it blocks inside librdkafka for at most [`ANSWER_LIMIT`] per question, on threads for that purpose.
 
-use crate::client::{Health, bus_error, common, with_properties};
+use crate::client::{Health, bus_error, code_of, common, with_properties};
 use crate::config::KafkaConfig;
 use crate::producer::{Producer, topic_max_bytes};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use sphere_pipeline::{BusError, Topic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 
 /// How long the cluster may think about one question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long a question is asked again while the cluster says that it is moving house.
+const MOVING_LIMIT: Duration = Duration::from_secs(15);
+/// Between two times.
+const MOVING_PAUSE: Duration = Duration::from_millis(100);
 /// How long topics may take until every partition has a leader.
 const TOPICS_LIMIT: Duration = Duration::from_secs(30);
 /// Segments are deleted whole, and only when closed: a few per retention time keep the log near what was asked for.
@@ -35,6 +39,36 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(BusError::Unavailable { doing, detail: error.to_string() }),
+    }
+}
+
+/// Does it say "not here, not now" of something that is there: a group whose coordinator, or a partition whose leader,
+/// is just found or is changing? librdkafka asks again by itself for members of a group, not for who only looks.
+fn is_moving(error: &KafkaError) -> bool {
+    matches!(
+        code_of(error),
+        Some(
+            Code::NotCoordinator
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::WaitingForCoordinator
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::OffsetNotAvailable
+        )
+    )
+}
+
+/// Asks until the cluster has settled, for [`MOVING_LIMIT`] at most. Blocks.
+fn settled<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let asked = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if is_moving(&error) && asked.elapsed() < MOVING_LIMIT => {
+                std::thread::sleep(MOVING_PAUSE);
+            }
+            answer => return answer,
+        }
     }
 }
 
@@ -188,7 +222,9 @@ pub(crate) async fn extent(
         let failed = |error: KafkaError| bus_error(doing, &error, &health);
         let reader: BaseConsumer = settings.create().map_err(failed)?;
         let numbers = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
-        numbers.map(|number| reader.fetch_watermarks(&name, number, ANSWER_LIMIT).map_err(failed)).collect()
+        let extent =
+            |number| settled(|| reader.fetch_watermarks(&name, number, ANSWER_LIMIT)).map_err(failed);
+        numbers.map(extent).collect()
     })
     .await
 }
@@ -217,12 +253,16 @@ pub(crate) async fn lag(
         let reader: BaseConsumer = settings.create().map_err(failed)?;
         let mut wanted = TopicPartitionList::new();
         wanted.add_partition_range(&name, 0, i32::try_from(partitions).unwrap_or(i32::MAX) - 1);
-        let committed = reader.committed_offsets(wanted, ANSWER_LIMIT).map_err(failed)?;
+        let committed = settled(|| {
+            let list = reader.committed_offsets(wanted.clone(), ANSWER_LIMIT)?;
+            list.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(list)
+        });
         let mut lag = 0;
-        for partition in committed.elements() {
-            partition.error().map_err(failed)?;
+        for partition in committed.map_err(failed)?.elements() {
+            let number = partition.partition();
             let (low, high) =
-                reader.fetch_watermarks(&name, partition.partition(), ANSWER_LIMIT).map_err(failed)?;
+                settled(|| reader.fetch_watermarks(&name, number, ANSWER_LIMIT)).map_err(failed)?;
             // Without a position, or with one that retention has overtaken, reading starts at the beginning.
             let position = match partition.offset() {
                 Offset::Offset(offset) => offset.max(low),

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use sphere_kafka::{KafkaBus, KafkaConfig};
-use sphere_pipeline::{Bus, BusError};
+use sphere_pipeline::{Bus, BusError, Topic};
 use sphere_testkit::kafka::Kafka;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,8 +78,21 @@ async fn the_loss_of_one_of_three_brokers_loses_nothing() {
     let stop = Arc::new(AtomicBool::new(false));
     let publishing = tokio::spawn(publisher(bus.clone(), stop.clone()));
     tokio::time::sleep(Duration::from_secs(3)).await;
+    // More groups than brokers, so that some of them lose their coordinator.
+    let groups: Vec<String> = (0..12).map(|_| unique("g")).collect();
+    for group in &groups {
+        bus.lag(group, Topic::Metrics).await.unwrap();
+    }
     kafka.broker(1).kill();
-    tokio::time::sleep(Duration::from_secs(15)).await;
+    let killed = Instant::now();
+    for group in &groups {
+        while let Err(error) = bus.lag(group, Topic::Metrics).await {
+            eprintln!("again: {error}");
+            assert!(matches!(error, BusError::Unavailable { .. }) && killed.elapsed() < LONG, "{error}");
+        }
+    }
+    eprintln!("loss of one of three brokers: the lag of every group was told within {:?}", killed.elapsed());
+    tokio::time::sleep(Duration::from_secs(15).saturating_sub(killed.elapsed())).await;
     stop.store(true, Ordering::SeqCst);
     let (acknowledged, longest) = publishing.await.unwrap();
     eprintln!("loss of one of three brokers: publishing recovered within {longest:?}");
