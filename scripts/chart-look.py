@@ -56,6 +56,12 @@ for monitor in of("ServiceMonitor"):
            "the ServiceMonitor does not select the Service")
     expect(monitor["spec"]["endpoints"][0]["port"] in [p["name"] for p in service["spec"]["ports"]],
            "the ServiceMonitor names no port of the Service")
+# Who speaks TLS is spoken to in TLS.
+tls = "listenTls" in settings
+for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+    expect(container[probe]["httpGet"].get("scheme", "HTTP") == ("HTTPS" if tls else "HTTP"), f"scheme of the {probe}")
+for monitor in of("ServiceMonitor"):
+    expect(monitor["spec"]["endpoints"][0].get("scheme", "http") == ("https" if tls else "http"), "scheme of the ServiceMonitor")
 for binding in of("RoleBinding") + of("ClusterRoleBinding"):
     expect(binding["subjects"][0]["name"] == spec["serviceAccountName"]
            and binding["subjects"][0]["namespace"] == deployment["metadata"]["namespace"],

@@ -148,7 +148,7 @@ def schema():
             "kafka": secret(["password", *pem]),
             "redis": secret(["password", *pem]),
             "prometheus": secret(["bearerToken", "password", *pem], username=text()),
-            "metrics": secret(["token"]),
+            "metrics": secret(["token", "cert", "key"]),
         }),
         "rbac": table({
             **{key: BOOL for key in ("create", "floor", "scale", "watchTargets", "resourceMetrics", "customMetrics", "externalMetrics",
@@ -175,7 +175,7 @@ def schema():
         "podSecurityContext": table({key: {"anyOf": [whole(1, 2**31 - 1), {"type": "null"}]}
                                      for key in ("runAsUser", "runAsGroup", "fsGroup")}),
         "service": table({"port": whole(1024, 65535), "annotations": TEXTS}),
-        "serviceMonitor": table({"enabled": BOOL, "interval": text(DURATION), "labels": TEXTS}),
+        "serviceMonitor": table({"enabled": BOOL, "interval": text(DURATION), "labels": TEXTS, "tlsConfig": KUBERNETES}),
         "prometheusRule": table({"enabled": BOOL, "labels": TEXTS}),
         "networkPolicy": table({
             "enabled": BOOL,

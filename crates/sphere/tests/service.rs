@@ -4,8 +4,10 @@
 
 mod common;
 
-use common::{Sphere, run, write};
+use common::{LONG, Sphere, run, write};
 use serde_json::Value;
+use sphere_testkit::redis::Authority;
+use std::path::PathBuf;
 
 #[test]
 fn without_a_configuration_it_works_and_stops_on_sigterm_with_a_summary() {
@@ -114,6 +116,35 @@ workloads: [{{namespace: shop, scaleTargetRef: {{name: front-end}}, maxReplicas:
     assert_eq!(sphere.get("/healthz", "").0, 200);
     assert!(!sphere.log().contains("s3cret"));
     assert_eq!(sphere.terminate().0, Some(0));
+}
+
+#[test]
+fn our_own_address_speaks_tls_and_takes_a_renewed_certificate() {
+    let dir = sphere_testkit::data_dir("tls").unwrap();
+    let [first, second] = ["first", "second"].map(|name| Authority::create(dir.path(), name).unwrap());
+    let file = |name: &str| dir.path().join(name);
+    let install = |(cert, key): (PathBuf, PathBuf)| {
+        std::fs::copy(cert, file("tls.crt")).unwrap();
+        std::fs::copy(key, file("tls.key")).unwrap();
+    };
+    install(first.issue("one").unwrap());
+    let tls = format!("listenTls: {{certFile: {0}/tls.crt, keyFile: {0}/tls.key}}\n", dir.path().display());
+    let config = quick(dir.path(), &tls);
+    let mut sphere = Sphere::start(&["run", "--config", &config]);
+    assert_eq!(sphere.get_tls("/healthz", &first.certificate()).unwrap().0, 200);
+    assert!(sphere.get_tls("/metrics", &first.certificate()).unwrap().1.contains("sphere_"));
+    assert!(sphere.get_tls("/healthz", &second.certificate()).is_err(), "somebody else's certificate");
+
+    install(second.issue("two").unwrap());
+    sphere_testkit::wait_until("the new certificate is used", LONG, || {
+        sphere.get_tls("/healthz", &second.certificate()).is_ok()
+    })
+    .unwrap();
+    assert_eq!(sphere.terminate().0, Some(0));
+
+    std::fs::write(file("tls.key"), "no key").unwrap();
+    let (code, _, log) = run(&["run", "--config", &config]);
+    assert!(code == Some(1) && log.contains("tls.key") && log.contains("PEM"), "{code:?} {log}");
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub use default::built_in;
 pub use load::{Loaded, Use, load, load_for, load_text, load_text_for};
 pub use model::{
     AutoscaleConfig, BusConfig, CacheConfig, ClockConfig, CollectConfig, Config, ConfigFile, FileStoreConfig,
-    ForecastConfig, LogConfig, LogFormat, RemoteClusterConfig, SourceConfig, StoreConfig, TargetConfig,
+    ForecastConfig, ListenTls, LogConfig, LogFormat, RemoteClusterConfig, SourceConfig, StoreConfig,
+    TargetConfig,
 };
 pub use operator::{LeaseConfig, OperatorConfig};
 pub use read::{Problem, render};

@@ -281,6 +281,9 @@ pub struct Config {
     /// Address of /metrics, /healthz and /readyz.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// TLS for that address. Absent: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_tls: Option<ListenTls>,
     /// File with a token that whoever reads /metrics must present (`Authorization: Bearer …`). Absent: nobody is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_token_file: Option<PathBuf>,
@@ -305,10 +308,21 @@ impl Default for Config {
             kubernetes: KubernetesConfig::default(),
             operator: OperatorConfig::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            listen_tls: None,
             metrics_token_file: None,
             log: LogConfig::default(),
         }
     }
+}
+
+/// Who we are to those who read /metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListenTls {
+    /// Certificate (PEM), with those between it and its authority. Read again when the file changes.
+    pub cert_file: PathBuf,
+    /// Its private key (PEM).
+    pub key_file: PathBuf,
 }
 
 /// The whole configuration file.

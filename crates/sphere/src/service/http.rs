@@ -5,11 +5,14 @@
 
 use super::parts::Parts;
 use super::process;
+use crate::config::ListenTls;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use serde_json::{Map, Value, json};
 use sphere_pipeline::metrics::Stage;
 use std::collections::BTreeMap;
@@ -19,9 +22,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 /// Longest wait for the answer of a component.
 const CHECK: Duration = Duration::from_secs(2);
+/// Time between two looks at the certificate's files.
+const RENEWED: Duration = Duration::from_secs(10);
+/// Longest time of an answer that has begun when the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What Prometheus expects OpenMetrics text to be called.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -69,14 +77,68 @@ fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
 }
 
-/// Answers until `stop`.
-pub async fn serve(listener: TcpListener, status: Status, stop: CancellationToken) -> std::io::Result<()> {
+/// Reads certificate and key; `None`: plain HTTP.
+pub async fn read_tls(tls: Option<&ListenTls>) -> Result<Option<RustlsConfig>, String> {
+    let Some(ListenTls { cert_file, key_file }) = tls else { return Ok(None) };
+    match RustlsConfig::from_pem_file(cert_file, key_file).await {
+        Ok(config) => Ok(Some(config)),
+        Err(error) => Err(format!(
+            "{} and {}: {error}; a certificate and its private key are expected, PEM",
+            cert_file.display(),
+            key_file.display()
+        )),
+    }
+}
+
+/// Takes new certificates from the files as they change. Files that can not be used are told, and the old ones stay.
+pub async fn renew(tls: ListenTls, config: RustlsConfig) {
+    let changed =
+        || [&tls.cert_file, &tls.key_file].map(|file| file.metadata().and_then(|m| m.modified()).ok());
+    let mut known = changed();
+    let mut again = tokio::time::interval(RENEWED);
+    loop {
+        again.tick().await;
+        let now = changed();
+        if now == known {
+            continue;
+        }
+        match config.reload_from_pem_file(&tls.cert_file, &tls.key_file).await {
+            Ok(()) => info!("the new certificate of {} is used", tls.cert_file.display()),
+            // Half of a change is seen between two writes: the next round sees the rest.
+            Err(error) => {
+                warn!("{}: the new certificate can not be used: {error}", tls.cert_file.display());
+                continue;
+            }
+        }
+        known = now;
+    }
+}
+
+/// Answers until `stop`, and then as long as `LAST_WORDS` those who have asked.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<RustlsConfig>,
+    status: Status,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(status);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    let Some(tls) = tls else {
+        return axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    };
+    let handle = Handle::new();
+    let ending = handle.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        ending.graceful_shutdown(Some(LAST_WORDS));
+    });
+    axum_server::from_tcp_rustls(listener.into_std()?, tls)?
+        .handle(handle)
+        .serve(router.into_make_service())
+        .await
 }
 
 async fn metrics(State(status): State<Status>, headers: HeaderMap) -> Response {

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 /// Longest time for stages to stop.
@@ -180,14 +181,22 @@ pub async fn run(
     let listener =
         TcpListener::bind(address).await.map_err(|error| ServiceError::Listen { address, error })?;
     let token = http::read_token(config.metrics_token_file.as_deref()).map_err(ServiceError::File)?;
+    let tls = http::read_tls(config.listen_tls.as_ref()).await.map_err(ServiceError::File)?;
+    let renewal = config
+        .listen_tls
+        .clone()
+        .zip(tls.clone())
+        .map(|(files, tls)| AbortOnDropHandle::new(tokio::spawn(http::renew(files, tls))));
     let status = http::Status::new(parts.clone(), &plan.stages, token);
     if let Ok(address) = listener.local_addr() {
-        info!("http://{address}/metrics, /healthz, /readyz");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        info!("{scheme}://{address}/metrics, /healthz, /readyz");
     }
     let serving = CancellationToken::new();
-    let server = tokio::spawn(http::serve(listener, status.clone(), serving.clone()));
+    let server = tokio::spawn(http::serve(listener, tls, status.clone(), serving.clone()));
 
     let result = serve(parts, config, plan, &stop, &status).await;
+    drop(renewal);
     serving.cancel();
     if tokio::time::timeout(Duration::from_secs(1), server).await.is_err() {
         warn!("a client of /metrics was cut off");

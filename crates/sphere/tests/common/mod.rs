@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a failing test is the message, in its helpers, too")]
 #![allow(dead_code, reason = "not every test needs everything")]
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sphere_testkit::{data_dir, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -36,6 +40,15 @@ pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
+/// One request, one answer.
+fn ask(mut stream: impl Read + Write, path: &str, header: &str) -> std::io::Result<(u16, String)> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: sphere\r\nConnection: close\r\n{header}\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    Ok((status, answer.split_once("\r\n\r\n").unwrap().1.to_owned()))
+}
+
 impl Sphere {
     /// Starts it.
     pub fn start(args: &[&str]) -> Self {
@@ -60,8 +73,7 @@ impl Sphere {
         wait_until("sphere listens", LONG, || {
             assert!(self.child.try_wait().unwrap().is_none(), "it has ended: {}", self.log());
             let log = self.log();
-            address =
-                log.split("http://").nth(1).map(|rest| rest.split(['/', '\n']).next().unwrap().to_owned());
+            address = log.split("//").nth(1).map(|rest| rest.split(['/', '\n']).next().unwrap().to_owned());
             address.is_some()
         })
         .unwrap();
@@ -71,14 +83,24 @@ impl Sphere {
     /// Status and body of a page.
     pub fn get(&mut self, path: &str, header: &str) -> (u16, String) {
         let address = self.address();
-        let mut stream = TcpStream::connect(&address).unwrap();
+        let stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+        ask(stream, path, header).unwrap()
+    }
+
+    /// Status and body of a page, over TLS by somebody who trusts `authority` only.
+    pub fn get_tls(&mut self, path: &str, authority: &Path) -> std::io::Result<(u16, String)> {
+        let address = self.address();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let stream = TcpStream::connect(&address)?;
+        stream.set_read_timeout(Some(LONG))?;
+        ask(StreamOwned::new(client, stream), path, "")
     }
 
     /// Records counted so far.

@@ -47,10 +47,18 @@ What contradicts itself is refused here, as the schema can not say it.
 {{- end -}}
 {{- include "sphere.tlsFiles" (dict "section" $prometheus "keys" $keys "folder" "prometheus") -}}
 {{- end -}}
-{{- if $secrets.metrics.existingSecret -}}
+{{- if $secrets.metrics.keys.token -}}
 {{- $_ := set $config "metricsTokenFile" "/etc/sphere/secrets/metrics/token" -}}
 {{- end -}}
+{{- if $secrets.metrics.keys.cert -}}
+{{- $_ := set $config "listenTls" (dict "certFile" "/etc/sphere/secrets/metrics/cert" "keyFile" "/etc/sphere/secrets/metrics/key") -}}
+{{- end -}}
 {{- toYaml $config -}}
+{{- end -}}
+
+{{/* How /metrics and the probes are spoken to. */}}
+{{- define "sphere.scheme" -}}
+{{- if .Values.secrets.metrics.keys.cert }}HTTPS{{ else }}HTTP{{ end -}}
 {{- end -}}
 
 {{/* Names the mounted PEM files in the `tls` of a section. Prints nothing. */}}
