@@ -111,6 +111,27 @@ fn no_workloads_at_all_is_a_problem() {
 }
 
 #[test]
+fn a_needed_key_that_is_wrong_or_absent_hides_no_other_problem() {
+    let told = problems(
+        "source: {prometheus: {url: 'http://127.0.0.1:9090'}}\nworkloads:\n  - namespace: Shop!\n    \
+         scaleTargetRef: {nmae: front-end}\n    maxReplicas: many\n    minReplicas: 0\n  - maxReplicas: 0\n",
+    );
+    for expected in [
+        "sphere.yaml:3:5: workloads[0].namespace: ",
+        "workloads[0].scaleTargetRef.nmae: unknown field `nmae`",
+        "workloads[0].scaleTargetRef: missing field `name`",
+        "sphere.yaml:5:5: workloads[0].maxReplicas: ",
+        "sphere.yaml:6:5: workloads[0].minReplicas: ",
+        "workloads[1]: missing field `namespace`",
+        "workloads[1]: missing field `scaleTargetRef`",
+        "sphere.yaml:7:5: workloads[1].maxReplicas: 0 given",
+    ] {
+        assert!(told.contains(expected), "{expected}\n---\n{told}");
+    }
+    assert!(told.starts_with("8 problems in"), "{told}");
+}
+
+#[test]
 fn a_workload_twice_is_a_problem() {
     let twice =
         format!("{VALID}  - {{namespace: shop, scaleTargetRef: {{name: front-end}}, maxReplicas: 5}}\n");

@@ -3,6 +3,7 @@
 use super::model::{ClockConfig, Config, SourceConfig, TargetConfig};
 use super::read::{Problem, Reader, render};
 use super::tree::{Content, Node, Place};
+use serde_json::json;
 use serde_saphyr::options;
 use sphere_pipeline::workload::{Workload, WorkloadSpec, Workloads};
 use sphere_simcluster::SimulatedClusterConfig;
@@ -226,12 +227,22 @@ fn read_list(
         return reader.problems;
     };
     let mut seen: HashMap<String, usize> = HashMap::new();
+    // What a workload can not be read without; what its owner forgot or misspelt shall not hide the other mistakes.
+    let stand_ins = [
+        ("namespace", json!("default")),
+        ("scaleTargetRef", json!({ "name": "unknown" })),
+        ("maxReplicas", json!(i32::MAX)),
+    ];
     for (index, entry) in entries.iter().enumerate() {
         let prefix = format!("{prefix}[{index}]");
         let mut entry = with_defaults(entry, defaults);
-        let Some(spec) = reader.read::<WorkloadSpec>(&mut entry, &prefix) else { continue };
+        let Some(spec) = reader.read_with::<WorkloadSpec>(&mut entry, &prefix, &stand_ins) else { continue };
         for problem in spec.problems(config.step.0) {
             reader.meaning(&entry, &prefix, &problem.key, problem.problem);
+        }
+        if ["namespace", "scaleTargetRef"].iter().any(|key| entry.get(key).is_none_or(|node| node.left_out)) {
+            // Which one it is, nobody knows.
+            continue;
         }
         let target = &spec.scale_target_ref;
         let id = format!("{}/{}/{}", spec.namespace, target.kind, target.name);

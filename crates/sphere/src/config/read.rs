@@ -5,6 +5,7 @@
 
 use super::tree::{Node, Place, Step};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_path_to_error::Segment;
 use std::fmt::Write as _;
 
@@ -109,9 +110,25 @@ impl<'a> Reader<'a> {
 
     /// Reads a value; `None` when so much is wrong that there is none. Parts that were wrong are left out.
     pub fn read<T: DeserializeOwned>(&mut self, node: &mut Node, prefix: &str) -> Option<T> {
+        self.read_with(node, prefix, &[])
+    }
+
+    /// The same, where some values are needed: for those that are wrong or absent stand others, by key, so that the
+    /// rest is looked at all the same. Their nodes are left out, so nothing is told of their meaning.
+    pub fn read_with<T: DeserializeOwned>(
+        &mut self,
+        node: &mut Node,
+        prefix: &str,
+        stand_ins: &[(&str, Value)],
+    ) -> Option<T> {
         let mut removed: Vec<(Vec<Step>, String)> = Vec::new();
+        let mut standing: Vec<&(&str, Value)> = Vec::new();
         while self.problems.len() < MOST_PROBLEMS {
-            let error = match serde_path_to_error::deserialize::<_, T>(node.to_json()) {
+            let mut json = node.to_json();
+            for (key, value) in &standing {
+                json[key] = value.clone();
+            }
+            let error = match serde_path_to_error::deserialize::<_, T>(json) {
                 Ok(value) => return Some(value),
                 Err(error) => error,
             };
@@ -124,9 +141,18 @@ impl<'a> Reader<'a> {
                 path.push(Step::Key(unknown.into()));
             }
             // A needed key that was there, but wrong, was told already.
-            let told = missing.is_some_and(|key| removed.iter().any(|(at, k)| *at == path && *k == key));
+            let told =
+                missing.as_ref().is_some_and(|key| removed.iter().any(|(at, k)| *at == path && k == key));
             if !told {
                 self.problem(node.place_of(&path), join(prefix, &path), text);
+            }
+            if path.is_empty()
+                && let Some(key) = missing
+                && let Some(stand_in) = stand_ins.iter().find(|(name, _)| *name == key)
+            {
+                node.leave_out(&key);
+                standing.push(stand_in);
+                continue;
             }
             if path.is_empty() {
                 return None;

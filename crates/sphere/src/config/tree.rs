@@ -75,6 +75,20 @@ impl Node {
         Some(entries.remove(index).2)
     }
 
+    /// Leaves the value of a key out, whether it is there or not.
+    pub fn leave_out(&mut self, key: &str) {
+        let place = self.place;
+        if let Content::Map(entries) = &mut self.content {
+            match entries.iter_mut().find(|(k, _, _)| k == key) {
+                Some((_, _, node)) => node.left_out = true,
+                None => {
+                    let node = Self { place, left_out: true, content: Content::Scalar(Value::Null) };
+                    entries.push((key.into(), place, node));
+                }
+            }
+        }
+    }
+
     /// As JSON, without what is left out.
     pub fn to_json(&self) -> Value {
         match &self.content {
