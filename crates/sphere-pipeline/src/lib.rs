@@ -32,7 +32,7 @@ pub mod workload;
 
 pub use bus::{Bus, BusError, Consumer, Delivery, Event, Header, Message, Partition, Subscription, Topic};
 pub use clock::Clock;
-pub use source::{History, Live, LiveReading, MetricSource, SourceError};
+pub use source::{History, Live, LiveReading, MetricSource, Problems, SourceError};
 pub use store::{Announcements, Put, Slot, Store, StoreError};
 pub use target::{Applied, NoTarget, ScaleTarget, TargetError};
 pub use workload::{Workload, WorkloadSpec, Workloads};

@@ -55,6 +55,17 @@ pub struct Live {
     pub mean_ready: Option<f64>,
     /// Share of the last step in which demand exceeded ready capacity; `None`: not measured.
     pub violated_share: Option<f64>,
+    /// Why something of this is absent.
+    pub problems: Problems,
+}
+
+/// What could not be measured, and why, for people: decisions look at what is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Problems {
+    /// The demand.
+    pub demand: Option<SourceError>,
+    /// Metrics of the spec without a reading, by name.
+    pub metrics: Vec<(String, SourceError)>,
 }
 
 /// Past demand of one workload: for each step of the grid the value, or that there is none.

@@ -34,6 +34,11 @@ pub trait ScaleTarget: Send + Sync + 'static {
     /// Sets the smallest size the HPA in charge may choose; `None` gives the field back.
     async fn set_floor(&self, workload: &Workload, floor: Option<u32>) -> Result<Applied, TargetError>;
 
+    /// Is the floor that was set still there, as far as is known without asking? If not, it is set again.
+    fn floor_stands(&self, _workload: &Workload, _floor: u32) -> bool {
+        true
+    }
+
     /// Times from create to Ready of pods that became ready since the last call.
     async fn startups(&self, workload: &Workload) -> Result<Vec<Duration>, TargetError>;
 

@@ -114,7 +114,8 @@ pub struct WorkloadSpec {
     pub namespace: String,
     /// The object to scale.
     pub scale_target_ref: ScaleTargetRef,
-    /// Fewest replicas. 0 needs an Object or External metric.
+    /// Fewest replicas. 0 needs an Object or External metric. In mode `Floor` the fewest that a forecast asks for: while none is
+    /// trusted, `minReplicas` of the HorizontalPodAutoscaler counts alone.
     #[serde(default = "one")]
     pub min_replicas: u32,
     /// Most replicas.

@@ -13,7 +13,7 @@ use crate::promql;
 use crate::source::{Prometheus, Sampled};
 use futures_util::future::join_all;
 use sphere_core::Timestamp;
-use sphere_pipeline::{Live, LiveReading, SourceError, Workload};
+use sphere_pipeline::{Live, LiveReading, Problems, SourceError, Workload};
 use sphere_scaling::hpa::{MetricError, MetricSpec, PodReading, PodReadings, PodSample, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,15 @@ use tokio::time::Instant;
 const CUSTOM_WINDOW_MS: i64 = 60_000;
 
 /// The answers to the queries of one workload, by metric of the spec; `None` where the metric needs none.
-pub(crate) type Asked = Vec<Option<Result<Vec<Series>, MetricError>>>;
+pub(crate) type Asked = Vec<Option<Result<Vec<Series>, SourceError>>>;
+
+/// As the calculation calls it.
+fn missing(error: &SourceError) -> MetricError {
+    match error {
+        SourceError::NoData { .. } => MetricError::NoMetrics,
+        _ => MetricError::FetchFailed,
+    }
+}
 
 /// Asks the queries of all workloads.
 pub(crate) async fn asked(
@@ -45,13 +53,14 @@ pub(crate) async fn asked(
             }
             let Some(query) = query else {
                 tracing::debug!(workload = %id, metric = %name, "spec.queries has no query for this metric");
-                return Some(Err(MetricError::NoMetrics));
+                return Some(Err(no_data(format!("spec.queries has no query for the metric {name}"))));
             };
             let client = source.client();
             let fresh = promql::fresh(&query, client.config.stale_after());
             Some(client.vector(&fresh, at, deadline).await.map_err(|failure| {
-                tracing::warn!(workload = %id, metric = %name, error = %SourceError::from(failure), "no reading");
-                MetricError::FetchFailed
+                let error = SourceError::from(failure);
+                tracing::warn!(workload = %id, metric = %name, %error, "no reading");
+                error
             }))
         }
     };
@@ -78,10 +87,18 @@ pub(crate) fn read(
                 .unwrap_or_else(LiveReading::Unavailable)
         })
         .collect();
+    let problems = workload.spec.metrics.iter().zip(asked).filter_map(|(metric, asked)| {
+        let error = asked.as_ref()?.as_ref().err()?;
+        Some((metric.name().to_owned(), error.clone()))
+    });
+    let problems: Vec<(String, SourceError)> = problems.collect();
     let Sampled { sample, problem } = sampled;
     let unread = readings.iter().all(|reading| matches!(reading, LiveReading::Unavailable(_)));
     if unread && members.pods.is_empty() && sample.replicas.is_none() && sample.demand.is_none() {
-        return Err(problem.unwrap_or_else(|| no_data(format!("nothing is known of {}", workload.id))));
+        // What its owner can mend comes first.
+        let asked = problems.into_iter().map(|(_, error)| error);
+        let found = asked.chain(problem).min_by_key(|error| !matches!(error, SourceError::BadAnswer { .. }));
+        return Err(found.unwrap_or_else(|| no_data(format!("nothing is known of {}", workload.id))));
     }
     Ok(Live {
         sample,
@@ -91,6 +108,7 @@ pub(crate) fn read(
         utilization: None,
         mean_ready: gathered.mean_ready.as_ref().and_then(|replicas| replicas.ready(workload)),
         violated_share: None,
+        problems: Problems { demand: problem, metrics: problems },
     })
 }
 
@@ -101,13 +119,13 @@ fn milli(value: f64) -> i64 {
 
 fn reading(
     metric: &MetricSpec,
-    asked: Option<&Result<Vec<Series>, MetricError>>,
+    asked: Option<&Result<Vec<Series>, SourceError>>,
     gathered: &Gathered,
     members: &Members<'_>,
     at: Timestamp,
     config: &PrometheusConfig,
 ) -> Result<LiveReading, MetricError> {
-    let answer = || asked.ok_or(MetricError::NoMetrics)?.as_ref().map_err(|error| *error);
+    let answer = || asked.ok_or(MetricError::NoMetrics)?.as_ref().map_err(missing);
     match metric {
         MetricSpec::Resource { resource } => resources(&resource.name, None, gathered, members, at, config),
         MetricSpec::ContainerResource { container_resource: wanted } => {

@@ -8,7 +8,7 @@ use crate::readings::readings;
 use crate::workload::{LiveWorkload, Scraped};
 use async_trait::async_trait;
 use sphere_core::{Sample, Timestamp};
-use sphere_pipeline::source::{History, Live, MetricSource, SourceError};
+use sphere_pipeline::source::{History, Live, MetricSource, Problems, SourceError};
 use sphere_pipeline::workload::Workload;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +131,7 @@ impl MetricSource for SimulatedCluster {
                 violated_share: (view.scrape > 0)
                     .then_some(view.last_violated_share)
                     .filter(|_| view.last_requests_rps.is_some()),
+                problems: Problems::default(),
             })
         })
     }

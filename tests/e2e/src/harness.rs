@@ -58,6 +58,11 @@ impl Harness {
         Self { address: address.trim_end_matches('/').into(), client }
     }
 
+    /// Where it is, e.g. `http://127.0.0.1:4711`. `/metrics` there is for a Prometheus.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     async fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<String, String> {
         let mut request = self.client.request(method, format!("{}/{path}", self.address));
         if let Some(body) = body {

@@ -11,13 +11,14 @@
 //! ```
 //!
 //! [`Rig`] is the way to the control plane, [`Space`] a namespace of one test with its workloads, [`Operator`] an operator
-//! process, [`Harness`] demand, scores and faults, [`Report`] a row of the table that `make e2e` prints.
+//! process, [`Harness`] demand, scores and faults, [`SetUp`] what the simulator says of a set-up, [`Report`] a row of the table that `make e2e` prints.
 
 // A helper of tests that fails has nobody to return an error to.
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used)]
 
 mod harness;
 mod operator;
+mod predicted;
 mod report;
 mod rig;
 mod space;
@@ -25,6 +26,7 @@ mod wait;
 
 pub use harness::{Harness, Moment, Score};
 pub use operator::{Installation, Operator};
+pub use predicted::SetUp;
 pub use report::Report;
 pub use rig::{Rig, kubectl};
 pub use space::{App, Autoscaler, Space, autoscalers};

@@ -51,9 +51,7 @@ impl Rig {
 
     /// Applies a manifest by server-side apply.
     pub async fn apply(&self, manifest: &str) {
-        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(manifest))
-            .await
-            .unwrap();
+        self.kubectl(&["apply", "--server-side", "-f", "-"], Some(manifest)).await.unwrap();
     }
 
     /// Sends an object to the API server for real validation, unknown fields refused, without storing it. `Err` is its

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
-use sphere_e2e::{App, Installation, Patience, Report, Rig, eventually};
+use sphere_e2e::{App, Installation, Patience, Report, Rig, SetUp, eventually};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -78,17 +78,19 @@ async fn a_rise_that_can_be_foreseen_is_met_before_the_hpa_does() {
     let rig = Rig::attach().await;
     let space = rig.space("ahead").await;
     // Pods that take a minute: long against the 15 s of the loops, so that foresight counts.
-    let app = App { replicas: 2, startup_seconds: 60, ..App::default() };
+    let app = App { replicas: 3, startup_seconds: 60, ..App::default() };
     space.deploy("reactive", app).await;
     space.deploy("foresight", app).await;
     space.hpa("reactive", 2, 20, 80).await;
     let installed = Installation::new(&rig, &[&space]).await;
-    let _operator = installed.start("a", json!({})).await;
+    // A step of SPHERE for each reading of the metrics server, as the HPA has a sync for each.
+    let _operator = installed.start("a", json!({"step": "15s"})).await;
     let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
     let spec = json!({"minReplicas": 2, "maxReplicas": 20, "mode": "Full", "startupSeconds": 60, "metrics": metrics});
     space.autoscaler("foresight", spec).await;
     // Ten quiet minutes, then a steady rise to eight times as much in ten more, then as high as that for a while.
-    let demand = json!({"cores": [[0, 0.75], [600, 0.75], [1200, 6.0], [1320, 6.0]], "between": "linear"});
+    let points = [(0.0, 0.75), (600.0, 0.75), (1200.0, 6.0), (1320.0, 6.0)];
+    let demand = json!({"cores": points, "between": "linear"});
     for name in ["reactive", "foresight"] {
         rig.harness.demand(&space.name, name, demand.clone()).await;
     }
@@ -99,15 +101,28 @@ async fn a_rise_that_can_be_foreseen_is_met_before_the_hpa_does() {
     .await;
     let reactive = rig.harness.score(&space.name, "reactive").await;
     let foresight = rig.harness.score(&space.name, "foresight").await;
-    for (name, score) in [("HPA", &reactive), ("SPHERE", &foresight)] {
+    let set_up = SetUp { demand: &points, app, bounds: (2, 20), utilization: 80, period: 15 };
+    let (of_hpa, of_sphere) = set_up.simulate();
+    for (name, score, simulated) in [("HPA", &reactive, &of_hpa), ("SPHERE", &foresight, &of_sphere)] {
+        let over_pct = 100.0 * score.over_bin_seconds / score.seconds;
+        let pod_hours = score.pod_seconds / 3600.0;
+        let (over_off, cost_off) =
+            (over_pct - simulated.violation_time_pct, 100.0 * (pod_hours / simulated.pod_hours - 1.0));
         report.figure(format!(
-            "{name}: {:.0} s over capacity, {:.2} % of demand lost, {:.2} pod-hours, {} up, {} down",
+            "{name}: {:.0} s over capacity ({over_pct:.1} % of time), {:.2} % of demand lost, {pod_hours:.2} pod-hours, \
+             {} up, {} down; the simulator: {:.1} % of time, {:.2} pod-hours, {} up, {} down; difference {over_off:+.1} \
+             points and {cost_off:+.1} % of pod-hours",
             score.over_bin_seconds,
             100.0 * score.lost_share.unwrap_or(0.0),
-            score.pod_seconds / 3600.0,
             score.scale_ups,
-            score.scale_downs
+            score.scale_downs,
+            simulated.violation_time_pct,
+            simulated.pod_hours,
+            simulated.scale_ups,
+            simulated.scale_downs,
         ));
+        // Not a bound on how well it predicts; beyond this it would be about something else.
+        assert!(over_off.abs() < 15.0 && cost_off.abs() < 30.0, "{name}: {over_off} points, {cost_off} %");
     }
     // How much earlier did each size come?
     let when = async |name: &str, pods: u32| {

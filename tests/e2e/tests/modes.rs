@@ -136,12 +136,23 @@ async fn floor_raises_the_minimum_of_an_hpa_and_gives_it_back() {
         }
     })
     .await;
+    // Its owner writes the field: that is what he gets back, and what he needs meanwhile stays.
+    let edit = json!({"spec": {"minReplicas": 1}}).to_string();
+    rig.kubectl(&["patch", "hpa", "web", "-n", &space.name, "--type=merge", "-p", &edit], None)
+        .await
+        .unwrap();
+    eventually("the minimum is raised again, above that of its owner", Patience::DECISION, async || {
+        let minimum = space.read_hpa("web").await?.spec.min_replicas.unwrap_or(1);
+        let original = space.read("web").await?.status("floor")["originalMinReplicas"].clone();
+        if minimum > 2 && original == 1 { Ok(()) } else { Err(format!("{minimum}; original {original}")) }
+    })
+    .await;
     space.drop_autoscaler("web").await;
     eventually("the minimum is given back", Patience::DECISION, async || {
         let hpa = space.read_hpa("web").await?;
         let minimum = hpa.spec.min_replicas.unwrap_or(1);
         let ours = hpa.metadata.annotations.unwrap_or_default().keys().any(|key| key.contains("sphere.dev"));
-        if minimum == 2 && !ours {
+        if minimum == 1 && !ours {
             Ok(())
         } else {
             Err(format!("minimum {minimum}, our annotations: {ours}"))

@@ -20,6 +20,7 @@
 //! | gap longer than [`LeadConfig::stale_after_steps`] | no forecast until a value arrives; then levels restart, profiles and weights stay |
 //! | duplicate, late, NaN, infinite, negative | refused; the step counts as missing |
 //! | constant series | the scale keeps a floor of 0.1 % of the level |
+//! | demand more than doubles within the first five minutes | the beginning is forgotten: see [`BEGINNING_STEPS`] |
 
 mod levels;
 pub(crate) mod rls;
@@ -37,6 +38,15 @@ use skill::{Claim, Skill};
 use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
 use std::collections::VecDeque;
 use std::time::Duration;
+
+/// Values within which a series may turn out to have begun only now: a workload that was deployed and then given its traffic,
+/// or whose first reading covers a part of its pods. What was forecast from before such a step says nothing of how demand
+/// moves; kept, its errors are many times the forecast they are measured by, and the first size that the
+/// forecast is trusted with is several times too large. As long as skill needs before it may be trusted, and a little more.
+const BEGINNING_STEPS: u32 = 30;
+/// Growth over all values before that is a beginning: the noise of a small count stays below it after the first few values,
+/// a ramp that is worth foreseeing does too.
+const BEGINNING_GROWTH: f64 = 2.0;
 
 /// Number of features the regression sees.
 pub(crate) const FEATURES: usize = 12;
@@ -160,6 +170,36 @@ pub struct LeadForecaster {
     levels: Levels,
     heads: Vec<Head>,
     differences: DifferenceVariance,
+    #[serde(default)]
+    beginning: Beginning,
+}
+
+/// The first values of a series. A state saved without it has long begun.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Beginning {
+    steps: u32,
+    highest: f64,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self { steps: BEGINNING_STEPS, highest: 0.0 }
+    }
+}
+
+impl Beginning {
+    const NOW: Self = Self { steps: 0, highest: 0.0 };
+
+    /// Takes a value; did the series begin only with it?
+    fn is_new(&mut self, value: f64) -> bool {
+        if self.steps >= BEGINNING_STEPS {
+            return false;
+        }
+        let new = self.steps > 0 && value > BEGINNING_GROWTH * self.highest;
+        self.steps = if new { 1 } else { self.steps + 1 };
+        self.highest = self.highest.max(value);
+        new
+    }
 }
 
 /// Variance of the differences of an averaged metric, for the variance its averaging hides.
@@ -201,7 +241,17 @@ impl LeadForecaster {
             last: None,
             missed: 0,
             differences: DifferenceVariance::default(),
+            beginning: Beginning::NOW,
             config,
+        }
+    }
+
+    /// Forgets everything but where the grid is.
+    fn begin(&mut self) {
+        self.levels = Levels::new(self.config.step);
+        self.differences = DifferenceVariance::default();
+        for head in &mut self.heads {
+            *head = Head::new(head.lead);
         }
     }
 
@@ -262,6 +312,9 @@ impl LeadForecaster {
 
     /// One step of the grid, with or without a value.
     fn advance(&mut self, at: Timestamp, value: Option<f64>) {
+        if value.is_some_and(|value| self.beginning.is_new(value)) {
+            self.begin();
+        }
         let due: Vec<Option<Origin>> = self.heads.iter_mut().map(Head::due).collect();
         match value {
             Some(value) => {

@@ -34,6 +34,44 @@ fn a_constant_series_is_forecast_exactly_and_tightly() {
 }
 
 #[test]
+fn the_step_from_nothing_at_the_start_is_not_taken_for_an_error_of_the_forecast() {
+    for (idle, partial) in [(1, 0.8), (3, 0.8), (6, 0.3), (12, 0.38), (25, 0.1)] {
+        let mut f = single(4);
+        let mut trusted_at = None;
+        for t in 0..120 {
+            let demand = match t - idle {
+                ..0 => 0.002,
+                // Of the first reading a part lies before the start.
+                0 => partial,
+                _ => 0.8 + 0.01 * noise(t),
+            };
+            f.observe(at(t), demand);
+            if f.trust().trusted && t > idle {
+                trusted_at.get_or_insert(t);
+                let q99 = f.at_lead().unwrap().quantile(0.99);
+                assert!(q99 < 1.5 * 0.8, "{idle} idle steps: {q99} at step {t}");
+            }
+        }
+        let waited = trusted_at.unwrap() - idle;
+        assert!((18..40).contains(&waited), "trusted {waited} steps after the start");
+    }
+}
+
+#[test]
+fn a_step_after_the_beginning_makes_nothing_forgotten() {
+    let learnt = |until: i64| {
+        let mut f = single(4);
+        for t in 0..60 {
+            f.observe(at(t), if t < until { 1.0 } else { 3.0 });
+        }
+        f.heads[0].seen
+    };
+    assert_eq!(learnt(60), 56);
+    assert_eq!(learnt(40), 56, "a workload that has long begun");
+    assert_eq!(learnt(20), 36, "one that begins now");
+}
+
+#[test]
 fn the_daily_profile_sees_the_morning_coming() {
     let mut f = single(7);
     // Every noon demand triples within half an hour.

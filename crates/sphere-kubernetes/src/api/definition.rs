@@ -75,7 +75,13 @@ fn columns() -> Value {
         column("Target", "string", ".spec.scaleTargetRef.name", "The object whose replicas are chosen", 0),
         column("Kind", "string", ".spec.scaleTargetRef.kind", "Its kind", 1),
         column("Mode", "string", ".spec.mode", "How far SPHERE may act", 0),
-        column("Effective", "string", ".status.mode", "How far it acts now", 1),
+        column(
+            "Acts",
+            "string",
+            ".status.mode",
+            "How far it acts now: less, without trust or with a conflict",
+            0
+        ),
         column("Min", "integer", ".spec.minReplicas", "Fewest replicas", 0),
         column("Max", "integer", ".spec.maxReplicas", "Most replicas", 0),
         column("Current", "integer", ".status.currentReplicas", "Replicas asked for now", 0),

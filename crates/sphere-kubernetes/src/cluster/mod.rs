@@ -213,6 +213,21 @@ impl Cluster {
         Ok(size)
     }
 
+    /// The selector of a workload's pods, as far as it is known without asking.
+    pub(crate) fn known_selector(&self, workload: &Workload) -> Option<String> {
+        let (id, target) = (&workload.id, &workload.spec.scale_target_ref);
+        let watched = match group_of(&target.api_version) {
+            "apps" => lock(&self.watched_sizes).get(&target.kind).cloned(),
+            _ => None,
+        };
+        let watched = watched.and_then(|watched| watched.get(id.namespace(), id.name()));
+        let text = match watched {
+            Some(sized) => sized.size.selector_text.clone(),
+            None => lock(&self.answers).get(id).and_then(|answer| answer.size.selector_text.clone()),
+        };
+        text.filter(|text| !text.is_empty())
+    }
+
     /// Remembers what the scale subresource said.
     pub(crate) fn remember_answer(&self, id: &WorkloadId, size: SizeFacts) {
         let mut answers = lock(&self.answers);

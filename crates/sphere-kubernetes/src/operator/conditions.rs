@@ -14,7 +14,7 @@ use crate::api::ConditionType;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use sphere_core::{Decision, Mode, Reason};
 use sphere_pipeline::autoscale::{Outcome, Told};
-use sphere_pipeline::{Applied, SourceError, TargetError};
+use sphere_pipeline::{Applied, Problems, SourceError, TargetError};
 use sphere_scaling::hpa;
 
 /// Longest message; the API server takes 32 kB, people less.
@@ -48,7 +48,7 @@ pub fn after(told: &Told<'_>) -> Vec<Verdict> {
         able(told.decision, told.outcome, told.size_error),
         active(told),
         limited(told.decision),
-        ready(told.decision),
+        ready(told.decision, told.problems),
         trusted(told),
         conflict(told.decision),
     ]
@@ -130,25 +130,30 @@ fn active(told: &Told<'_>) -> Verdict {
     let of = |holds: Option<bool>, reason, message: String| {
         verdict(ConditionType::ScalingActive, holds, reason, message)
     };
+    let named = |error: &SourceError| match error {
+        SourceError::Unavailable { .. } => "MetricsUnavailable",
+        SourceError::BadAnswer { .. } => "MetricsUnusable",
+        SourceError::NoData { .. } => "MetricsMissing",
+    };
     if let Some(error) = told.live_error {
-        let reason = match error {
-            SourceError::Unavailable { .. } => "MetricsUnavailable",
-            SourceError::BadAnswer { .. } => "MetricsUnusable",
-            SourceError::NoData { .. } => "MetricsMissing",
-        };
-        return of(Some(false), reason, error.to_string());
+        return of(Some(false), named(error), error.to_string());
     }
+    let unread = told.problems.map_or(&[][..], |problems| problems.metrics.as_slice());
+    let why: String = unread.iter().map(|(name, error)| format!("; metric {name}: {error}")).collect();
     let reasons = &told.decision.reasons;
     let missing =
         reasons.iter().find(|r| matches!(r, Reason::MetricsMissing { .. } | Reason::Fallback { .. }));
     if let Some(reason) = missing {
-        return of(Some(false), reason.name(), reason.to_string());
+        // What its owner can mend has a name of its own.
+        let unusable = unread.iter().find(|(_, error)| matches!(error, SourceError::BadAnswer { .. }));
+        let name = unusable.map_or(reason.name(), |(_, error)| named(error));
+        return of(Some(false), name, format!("{reason}{why}"));
     }
     if reasons.contains(&Reason::ScalingDisabled) {
         return of(Some(false), "ScalingDisabled", Reason::ScalingDisabled.to_string());
     }
     if let Some(reason) = reasons.iter().find(|r| matches!(r, Reason::MetricsPartial { .. })) {
-        return of(Some(true), reason.name(), reason.to_string());
+        return of(Some(true), reason.name(), format!("{reason}{why}"));
     }
     let shown = told.autoscaler.hpa().state().status.condition(hpa::ConditionType::ScalingActive);
     match shown {
@@ -194,10 +199,24 @@ fn unusable(decision: &Decision) -> Option<&Reason> {
     })
 }
 
-fn ready(decision: &Decision) -> Verdict {
-    match unusable(decision) {
-        Some(reason) => verdict(ConditionType::ForecastReady, false, reason.name(), reason.to_string()),
-        None => verdict(
+/// A demand that can not be measured as the spec says: its owner has to mend that.
+pub const DEMAND_UNUSABLE: &str = "DemandUnusable";
+
+fn ready(decision: &Decision, problems: Option<&Problems>) -> Verdict {
+    let demand = problems.and_then(|problems| problems.demand.as_ref());
+    match (unusable(decision), demand) {
+        (Some(reason), Some(error)) => {
+            let name = match error {
+                SourceError::BadAnswer { .. } => DEMAND_UNUSABLE,
+                SourceError::Unavailable { .. } => "DemandUnavailable",
+                SourceError::NoData { .. } => "DemandMissing",
+            };
+            verdict(ConditionType::ForecastReady, false, name, format!("{reason}; demand: {error}"))
+        }
+        (Some(reason), None) => {
+            verdict(ConditionType::ForecastReady, false, reason.name(), reason.to_string())
+        }
+        (None, _) => verdict(
             ConditionType::ForecastReady,
             true,
             "ForecastCoversLeadTime",
@@ -325,6 +344,26 @@ mod tests {
         }
         let observed = able(&decision(Mode::Observe, vec![Reason::ObserveOnly]), &Outcome::default(), None);
         assert_eq!((observed.holds, observed.reason), (Some(true), "ObserveOnly"));
+    }
+
+    #[test]
+    fn a_query_that_can_not_be_read_is_named_where_the_forecast_is_missing() {
+        let none = decision(Mode::Full, vec![Reason::NoForecast]);
+        let error = |bad: bool| match bad {
+            true => {
+                SourceError::BadAnswer { source_name: "prometheus", detail: "parse error at char 5".into() }
+            }
+            false => SourceError::NoData { source_name: "prometheus", detail: "web".into() },
+        };
+        for (bad, name) in [(true, DEMAND_UNUSABLE), (false, "DemandMissing")] {
+            let problems = Problems { demand: Some(error(bad)), metrics: vec![] };
+            let told = ready(&none, Some(&problems));
+            assert_eq!((told.holds, told.reason), (Some(false), name));
+            assert!(told.message.contains("prometheus"), "{}", told.message);
+            let covered = ready(&decision(Mode::Full, vec![]), Some(&problems));
+            assert_eq!(covered.holds, Some(true), "the forecast at hand counts until it expires");
+        }
+        assert_eq!(ready(&none, None).reason, "NoForecast");
     }
 
     #[test]

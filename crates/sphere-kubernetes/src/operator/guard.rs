@@ -107,6 +107,10 @@ impl ScaleTarget for Guard {
         self.write(self.inner.set_floor(workload, floor)).await
     }
 
+    fn floor_stands(&self, workload: &Workload, floor: u32) -> bool {
+        self.inner.floor_stands(workload, floor)
+    }
+
     async fn startups(&self, workload: &Workload) -> Result<Vec<Duration>, TargetError> {
         self.inner.startups(workload).await
     }

@@ -74,6 +74,7 @@ fn decided(inner: &Inner, told: &Told<'_>) {
     });
     let around = Around {
         generation: object.generation,
+        selector: inner.cluster.known_selector(told.workload),
         hpa_replicas: hpas.first().and_then(|hpa| hpa.desired_replicas),
         floor,
     };
@@ -132,6 +133,8 @@ fn changes(object: &Found, before: &[Condition], verdicts: &[Verdict]) -> Vec<No
                 true
             }
             ConditionType::Conflict => false,
+            // A spec that has to be mended is worth an event.
+            ConditionType::ForecastReady if verdict.reason == conditions::DEMAND_UNUSABLE => true,
             ConditionType::ScalingLimited | ConditionType::ForecastReady => return None,
         };
         let holds = verdict.holds?;
@@ -192,6 +195,26 @@ mod tests {
 
     fn verdict(kind: ConditionType, holds: bool, reason: &'static str) -> Verdict {
         Verdict { kind, holds: Some(holds), reason, message: "text".into() }
+    }
+
+    #[test]
+    fn a_demand_that_can_not_be_measured_is_told_once() {
+        let object = Found {
+            key: ObjectKey { namespace: "shop".into(), name: "web".into() },
+            uid: "u".into(),
+            generation: Some(1),
+            created_s: None,
+            disabled: false,
+            workload: Err(vec![]),
+        };
+        let missing = [verdict(ConditionType::ForecastReady, false, "NoForecast")];
+        let unusable = [verdict(ConditionType::ForecastReady, false, conditions::DEMAND_UNUSABLE)];
+        assert_eq!(changes(&object, &[], &missing), []);
+        let at = Time(jiff::Timestamp::UNIX_EPOCH);
+        let before = conditions::merge(&[], &missing, None, &at);
+        let told = changes(&object, &before, &unusable);
+        assert!(matches!(told.as_slice(), [one] if one.warning && one.reason == conditions::DEMAND_UNUSABLE));
+        assert_eq!(changes(&object, &conditions::merge(&before, &unusable, None, &at), &unusable), []);
     }
 
     #[test]

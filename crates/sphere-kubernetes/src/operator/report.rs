@@ -103,6 +103,8 @@ pub fn difference(a: &PredictiveAutoscalerStatus, b: &PredictiveAutoscalerStatus
 pub struct Around {
     /// Generation of the spec decided on.
     pub generation: Option<i64>,
+    /// The selector of the target's pods.
+    pub selector: Option<String>,
     /// What the HPA of the same target wants.
     pub hpa_replicas: Option<u32>,
     /// The minimum we have set on it.
@@ -127,6 +129,8 @@ pub fn take_in(
     status.reactive_replicas = decision.reactive;
     status.predictive_replicas = decision.predictive;
     status.hpa_replicas = around.hpa_replicas;
+    // An answer is forgotten sooner than a selector changes.
+    status.selector = around.selector.or_else(|| status.selector.take());
     status.floor = around.floor;
     if matches!(told.outcome.size, Some(Ok(Applied::Done))) {
         status.last_scale_time = Some(now);

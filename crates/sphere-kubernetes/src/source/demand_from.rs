@@ -121,16 +121,39 @@ impl MetricSource for DemandFrom {
         for (place, measured) in demands {
             let Some(Ok(live)) = answers.get_mut(place) else { continue };
             match measured {
-                Ok(measured) => with_demand(&mut live.sample, &workloads[place], &measured),
+                Ok(measured) => {
+                    with_demand(&mut live.sample, &workloads[place], &measured);
+                    live.problems.demand = None;
+                }
                 Err(error) => {
                     tracing::debug!(workload = %workloads[place].id, %error, "no demand");
                     live.sample.demand = None;
+                    live.problems.demand = Some(error);
                 }
             }
         }
         for (place, read) in places.into_iter().zip(read) {
             let Some(Ok(live)) = answers.get_mut(place) else { continue };
             let workload = &workloads[place];
+            let queried = |name: &str| {
+                workload
+                    .spec
+                    .metrics
+                    .iter()
+                    .any(|metric| metric.name() == name && is_queried(workload, metric))
+            };
+            live.problems.metrics.retain(|(name, _)| !queried(name));
+            match &read {
+                Ok(read) => {
+                    let problems = read.problems.metrics.iter().filter(|(name, _)| queried(name));
+                    live.problems.metrics.extend(problems.cloned());
+                }
+                Err(error) => {
+                    let names =
+                        workload.spec.metrics.iter().map(MetricSpec::name).filter(|name| queried(name));
+                    live.problems.metrics.extend(names.map(|name| (name.to_owned(), error.clone())));
+                }
+            }
             for (index, metric) in workload.spec.metrics.iter().enumerate() {
                 if !is_queried(workload, metric) {
                     continue;
@@ -175,8 +198,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sphere_pipeline::WorkloadSpec;
     use sphere_pipeline::workload::RequestsDemand;
+    use sphere_pipeline::{Problems, WorkloadSpec};
     use sphere_scaling::hpa::{ExternalMetric, MetricIdentifier, MetricTarget};
 
     /// A source of fixed values, to see which of two was asked.
@@ -218,6 +241,7 @@ mod tests {
                 utilization: None,
                 mean_ready: None,
                 violated_share: None,
+                problems: Problems::default(),
             };
             all.iter().map(|workload| Ok(live(workload))).collect()
         }

@@ -22,7 +22,7 @@ use futures_util::stream::{self, StreamExt};
 use kube::core::SelectorExt;
 use serde::de::DeserializeOwned;
 use sphere_core::{Sample, Timestamp};
-use sphere_pipeline::{History, Live, MetricSource, SourceError, Workload};
+use sphere_pipeline::{History, Live, MetricSource, Problems, SourceError, Workload};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,7 +198,7 @@ impl MetricSource for KubernetesSource {
         let answers = workloads.iter().zip(&views).map(|(workload, view)| async move {
             let view = view.as_ref().map_err(|error| SourceError::from(error.clone()))?;
             let listed = &listed[workload.id.namespace()];
-            let ((sample, _), readings) = tokio::join!(
+            let ((sample, problem), (readings, metrics)) = tokio::join!(
                 self.sample(workload, view, listed, at),
                 readings::all(&self.cluster, &self.versions, workload, view, listed, at)
             );
@@ -211,6 +211,7 @@ impl MetricSource for KubernetesSource {
                 // The watch tells what is now, not what was.
                 mean_ready: None,
                 violated_share: None,
+                problems: Problems { demand: problem, metrics },
             })
         });
         join_all(answers).await

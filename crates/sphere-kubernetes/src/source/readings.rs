@@ -7,10 +7,22 @@ use crate::cluster::Cluster;
 use crate::error::ApiError;
 use futures_util::future::join_all;
 use sphere_core::Timestamp;
-use sphere_pipeline::{LiveReading, Workload};
+use sphere_pipeline::{LiveReading, SourceError, Workload};
 use sphere_scaling::hpa::{MetricError, MetricSpec, Pod, PodReadings, ResourceSample};
 
-/// One reading per metric, in the order of the spec.
+/// Why there is no reading: for the calculation, and for people where there is more to say.
+struct Unread {
+    why: MetricError,
+    error: Option<SourceError>,
+}
+
+impl From<MetricError> for Unread {
+    fn from(why: MetricError) -> Self {
+        Self { why, error: None }
+    }
+}
+
+/// One reading per metric, in the order of the spec, and what people should know of those that are missing, by name.
 pub(super) async fn all(
     cluster: &Cluster,
     versions: &Versions,
@@ -18,19 +30,28 @@ pub(super) async fn all(
     view: &View,
     listed: &Listed,
     at: Timestamp,
-) -> Vec<LiveReading> {
+) -> (Vec<LiveReading>, Vec<(String, SourceError)>) {
     let pods: Vec<Pod> = view.pods.iter().map(|facts| facts.pod.clone()).collect();
     let each = workload.spec.metrics.iter().map(|metric| {
         let pods = &pods;
         async move {
             let reading = one(cluster, versions, workload, view, pods, listed, at, metric).await;
-            reading.unwrap_or_else(|why| {
-                tracing::debug!(workload = %workload.id, metric = %metric.name(), %why, "kubernetes: no reading");
-                LiveReading::Unavailable(why)
+            reading.map_err(|unread| {
+                let (name, why) = (metric.name(), unread.why);
+                tracing::debug!(workload = %workload.id, metric = %name, %why, "kubernetes: no reading");
+                unread
             })
         }
     });
-    join_all(each).await
+    let mut problems = Vec::new();
+    let read = |(metric, reading): (&MetricSpec, Result<LiveReading, Unread>)| {
+        reading.unwrap_or_else(|unread| {
+            problems.extend(unread.error.map(|error| (metric.name().to_owned(), error)));
+            LiveReading::Unavailable(unread.why)
+        })
+    };
+    let readings = workload.spec.metrics.iter().zip(join_all(each).await).map(read).collect();
+    (readings, problems)
 }
 
 /// That the API knows no value, or was not reached.
@@ -41,9 +62,9 @@ fn missing(error: &ApiError) -> MetricError {
     }
 }
 
-fn failed(workload: &Workload, metric: &MetricSpec, error: &ApiError) -> MetricError {
+fn failed(workload: &Workload, metric: &MetricSpec, error: ApiError) -> Unread {
     tracing::warn!(workload = %workload.id, metric = %metric.name(), %error, "kubernetes: metric");
-    missing(error)
+    Unread { why: missing(&error), error: Some(error.into()) }
 }
 
 #[allow(
@@ -59,17 +80,20 @@ async fn one(
     listed: &Listed,
     at: Timestamp,
     metric: &MetricSpec,
-) -> Result<LiveReading, MetricError> {
+) -> Result<LiveReading, Unread> {
     let namespace = workload.id.namespace();
-    let failed = |error: ApiError| failed(workload, metric, &error);
+    let failed = |error: ApiError| failed(workload, metric, error);
     let resource = |resource: &str, container: Option<&str>| {
         // Without a readable selector it is not known which pods are meant; the HPA asks nothing then.
         view.size.selector.as_ref().ok_or(MetricError::NoPods)?;
-        let listed = listed.as_ref().map_err(missing)?;
+        let listed = listed
+            .as_ref()
+            .map_err(|error| Unread { why: missing(error), error: Some(error.clone().into()) })?;
         let used = super::used(workload, view, listed, at, cluster.config().stale_after());
         let samples: Vec<ResourceSample> =
             used.samples.into_values().map(|usage| usage.sample.clone()).collect();
-        PodReadings::from_resource(pods, &samples, resource, container, true).map(LiveReading::PerPod)
+        let read = PodReadings::from_resource(pods, &samples, resource, container, true);
+        Ok(LiveReading::PerPod(read?))
     };
     match metric {
         MetricSpec::Resource { resource: metric } => resource(&metric.name, None),
@@ -80,7 +104,7 @@ async fn one(
             let text = view.size.selector_text.as_deref().filter(|_| view.size.selector.is_some());
             let text = text.ok_or(MetricError::NoPods)?;
             let samples = versions.of_pods(cluster, namespace, text, &wanted.metric).await.map_err(failed)?;
-            PodReadings::from_custom(pods, &samples).map(LiveReading::PerPod)
+            Ok(LiveReading::PerPod(PodReadings::from_custom(pods, &samples)?))
         }
         MetricSpec::Object { object } => {
             let value =
@@ -89,8 +113,11 @@ async fn one(
         }
         MetricSpec::External { external } => {
             let series = versions.external(cluster, namespace, &external.metric).await.map_err(failed)?;
-            if series.is_empty() { Err(MetricError::NoMetrics) } else { Ok(LiveReading::External(series)) }
+            if series.is_empty() {
+                return Err(MetricError::NoMetrics.into());
+            }
+            Ok(LiveReading::External(series))
         }
-        MetricSpec::Unknown => Err(MetricError::UnknownSource),
+        MetricSpec::Unknown => Err(MetricError::UnknownSource.into()),
     }
 }

@@ -11,13 +11,14 @@
 //! `managedFields`. An apply that merely leaves the field out would delete it, for taking it made us its only owner; and if
 //! it stayed ours, the owner's next apply would be a conflict.
 
-use crate::cluster::{Cluster, FLOOR, Floor, ORIGINAL, floor_of};
+use crate::cluster::{Cluster, FLOOR, Floor, HpaFacts, ORIGINAL, floor_of};
 use crate::error::{ApiError, Attempt};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use sphere_pipeline::{Applied, TargetError, Workload};
+use std::sync::Arc;
 
 /// Tries of a write: the HPA controller writes the status of an HPA every 15 s.
 const TRIES: usize = 5;
@@ -87,6 +88,13 @@ pub(super) async fn set(
     };
     write(cluster, &hpa.namespace, &hpa.name, floor).await?;
     Ok(Applied::Done)
+}
+
+/// Is the floor on the one HPA that scales the workload? Where that is not the case, [`set`] says what is wrong.
+pub(super) fn stands(all: &[Arc<HpaFacts>], floor: u32) -> bool {
+    let nothing =
+        |hpa: &HpaFacts| plan(hpa.min_replicas, hpa.max_replicas, hpa.floor, Some(floor)) == Write::Nothing;
+    matches!(all, [one] if nothing(one))
 }
 
 /// Gives the floor of an HPA back.
@@ -234,6 +242,30 @@ mod tests {
         ] {
             assert_eq!(plan(min, 10, ours, wanted), write, "{min} {ours:?} {wanted:?}");
         }
+    }
+
+    #[test]
+    fn a_floor_stands_until_somebody_else_writes_the_field() {
+        let hpa = |min, floor| {
+            Arc::new(HpaFacts {
+                namespace: "shop".into(),
+                name: "web".into(),
+                owner: None,
+                target_group: "apps".into(),
+                target_kind: "Deployment".into(),
+                target_name: "web".into(),
+                min_replicas: min,
+                max_replicas: 10,
+                current_replicas: None,
+                desired_replicas: None,
+                floor,
+            })
+        };
+        assert!(stands(&[hpa(5, OURS)], 5));
+        assert!(!stands(&[hpa(2, OURS)], 5), "its owner lowered it");
+        assert!(!stands(&[hpa(2, None)], 5), "its owner replaced the whole object");
+        assert!(stands(&[hpa(8, None)], 5), "its owner asks for more");
+        assert!(!stands(&[], 5) && !stands(&[hpa(5, OURS), hpa(5, OURS)], 5));
     }
 
     #[test]

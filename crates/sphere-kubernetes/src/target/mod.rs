@@ -106,6 +106,10 @@ impl ScaleTarget for KubernetesTarget {
         floor::set(&self.cluster, workload, floor).await
     }
 
+    fn floor_stands(&self, workload: &Workload, floor: u32) -> bool {
+        floor::stands(&self.cluster.autoscalers_of(&workload.id), floor)
+    }
+
     async fn startups(&self, workload: &Workload) -> Result<Vec<Duration>, TargetError> {
         let size = self.cluster.size(workload).await?;
         let Some(selector) = &size.selector else { return Ok(Vec::new()) };

@@ -34,8 +34,9 @@ pub(super) fn plan(
     subject: &Subject,
     decision: &mut Decision,
 ) -> Order {
-    let mut order =
-        Order { workload: subject.shared_workload(), floor: subject.floor_to_set(decision), size: None };
+    let stands = |floor| stage.target.floor_stands(subject.workload(), floor);
+    let floor = subject.floor_to_set(decision, stands);
+    let mut order = Order { workload: subject.shared_workload(), floor, size: None };
     if !decision.applied || decision.mode < Mode::ScaleOut {
         return order;
     }

@@ -4,7 +4,7 @@
 //! what stands in the way of acting on one (another writer, a kill switch), and it is told of every decision and what
 //! became of it, for status and events. Without one nothing stands in the way.
 
-use crate::source::SourceError;
+use crate::source::{Problems, SourceError};
 use crate::target::{Applied, TargetError};
 use crate::workload::Workload;
 use sphere_core::{Decision, Forecast, Reason, Timestamp};
@@ -52,4 +52,6 @@ pub struct Told<'a> {
     pub size_error: Option<&'a TargetError>,
     /// Why there are no live metrics.
     pub live_error: Option<&'a SourceError>,
+    /// What of them is missing, and why; `None` without live metrics.
+    pub problems: Option<&'a Problems>,
 }

@@ -206,14 +206,16 @@ impl Subject {
         }
     }
 
-    /// The HPA's minimum to write now, if it is to change: a value, or `None` to give the field back.
-    pub fn floor_to_set(&self, decision: &Decision) -> Option<Option<u32>> {
+    /// The HPA's minimum to write now, if it is to change: a value, or `None` to give the field back. What does not stand any
+    /// more, because its owner wrote the field, is set again: his value is what is given back later.
+    pub fn floor_to_set(&self, decision: &Decision, stands: impl Fn(u32) -> bool) -> Option<Option<u32>> {
         // Nobody who speaks for more than the owner wrote: the field is the owner's.
         let speaks = decision.predictive.is_some()
             || decision.reasons.iter().any(|reason| matches!(reason, Reason::Fallback { .. }));
         let ours = decision.mode == Mode::Floor && speaks;
         let wanted = if ours { self.autoscaler.floor(decision) } else { None };
-        (wanted != self.floor).then_some(wanted)
+        let stands = wanted == self.floor && wanted.is_none_or(stands);
+        (!stands).then_some(wanted)
     }
 
     /// It was written.
@@ -236,6 +238,7 @@ impl Subject {
             autoscaler: &self.autoscaler,
             size_error: self.size_error.as_ref(),
             live_error: self.live_error.as_ref(),
+            problems: live.map(|live| &live.problems),
         }
     }
 

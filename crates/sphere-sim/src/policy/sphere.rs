@@ -93,6 +93,7 @@ impl Model {
 pub struct SpherePolicy {
     forecaster: Model,
     autoscaler: Autoscaler,
+    reactive: HpaSignal,
     hpa_view: HpaView,
     capacity_rps: f64,
     measures_utilization: bool,
@@ -107,8 +108,13 @@ pub struct SpherePolicy {
 impl SpherePolicy {
     /// SPHERE with an objective, everything else at its default.
     pub fn new(objective: Objective, settings: &Settings) -> Self {
+        Self::reacting(REACTIVE, objective, settings)
+    }
+
+    /// SPHERE with another reactive part than the HPA at 60 % CPU.
+    pub fn reacting(reactive: HpaSignal, objective: Objective, settings: &Settings) -> Self {
         let spec = ScalingSpec {
-            metrics: hpa_spec(REACTIVE, settings).metrics,
+            metrics: hpa_spec(reactive, settings).metrics,
             mode: Mode::Full,
             objective,
             capacity_per_pod: Some(settings.capacity_rps),
@@ -122,6 +128,7 @@ impl SpherePolicy {
         Self {
             forecaster: Model::new(settings.model, step, lead),
             autoscaler,
+            reactive,
             hpa_view: HpaView::new(settings),
             capacity_rps: settings.capacity_rps,
             measures_utilization: settings.physics == Physics::Queue,
@@ -202,8 +209,8 @@ impl Policy for SpherePolicy {
         }
         let forecast = self.forecast();
         let utilization = view.last_cpu_pods.map(|cpu| cpu / view.last_ready.max(1.0));
-        let Self { autoscaler, hpa_view, .. } = self;
-        let decision = hpa_view.with(REACTIVE, now, view, |snapshot| {
+        let Self { autoscaler, reactive, hpa_view, .. } = self;
+        let decision = hpa_view.with(*reactive, now, view, |snapshot| {
             let seen = Observation {
                 now,
                 current: view.replicas,

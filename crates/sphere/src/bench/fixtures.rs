@@ -8,8 +8,8 @@ use sphere_kafka::KafkaBus;
 use sphere_kafka::KafkaConfig;
 use sphere_pipeline::embedded::{MemoryBus, MemoryBusConfig, MemoryStore, Retention};
 use sphere_pipeline::{
-    Bus, History, Live, LiveReading, MetricSource, SourceError, Store, Topic, Workload, WorkloadSpec,
-    Workloads,
+    Bus, History, Live, LiveReading, MetricSource, Problems, SourceError, Store, Topic, Workload,
+    WorkloadSpec, Workloads,
 };
 use sphere_redis::{RedisConfig, RedisStore};
 use sphere_scaling::hpa::MetricError;
@@ -128,6 +128,7 @@ impl MetricSource for Known {
             utilization: None,
             mean_ready: Some(12.0),
             violated_share: None,
+            problems: Problems::default(),
         };
         samples.into_iter().map(|sample| sample.map(live)).collect()
     }
