@@ -1,8 +1,9 @@
 //! How far off may the forecast of one target be, at every level of probability?
 //!
-//! Four measures of the usual error (recent; usual at this time of day and hour; how far the recent
-//! maximum lies above the forecast; the slope) each have a histogram of the errors in that measure, which forgets
-//! with a memory of 3000. Each gives quantiles; they are averaged with weights by their recent pinball
+//! Six measures of the usual error (recent; usual at this time of day and hour; how far the recent
+//! maximum lies above the forecast; the slope; that of the direct regression; and that of all times, which is the
+//! best where bursts come out of nothing) each have a histogram of the errors in that measure, which forgets
+//! with a memory of 8000. Each gives quantiles; they are averaged with weights by their recent pinball
 //! loss. Beyond the 0.975 quantile the histogram is thin, so a generalised Pareto tail continues (Pickands 1975; fitted by
 //! probability-weighted moments, Hosking & Wallis, Technometrics 29, 1987, the shape shrunk towards a light one).
 //!
@@ -19,7 +20,7 @@ use std::sync::LazyLock;
 
 const LEVELS: usize = QUANTILE_LEVELS.len();
 /// Measures of the usual error.
-pub(super) const SCALES: usize = 5;
+pub(super) const SCALES: usize = 6;
 const BINS: usize = 40;
 /// Bins are of equal width in asinh(4 u), up to this.
 const REACH: f64 = 5.0;
@@ -32,6 +33,7 @@ const JUDGED: [f64; 3] = [0.9, 0.95, 0.99];
 const JUDGED_AT: [usize; 3] = [8, 9, 11];
 /// The first levels of the grid, to 0.99, are tracked.
 const TRACKED: usize = 12;
+const I_50: usize = 4;
 const I_95: usize = 9;
 /// First level served by the tail.
 const TAIL_FROM: usize = 11;
@@ -41,8 +43,12 @@ const DIRECT: usize = 4;
 const MEMORY: f64 = 8000.0;
 const SLOW_MEMORY: f64 = 25_000.0;
 /// Gain of the mean pinball losses.
-const JUDGEMENT: f32 = 0.002;
-const SHARPNESS: f32 = 25.0;
+const JUDGEMENT: f32 = 0.0005;
+const SHARPNESS: f32 = 40.0;
+/// Errors count in the recent and in the usual error up to so many usual ones, except for the first.
+const RECENT_CAP: f64 = 8.0;
+const USUAL_CAP: f64 = 6.0;
+const UNCAPPED: u64 = 100;
 /// Gain of the offsets, in their own unit.
 const ADAPTATION: f64 = 0.001;
 /// Errors after which the quantiles are read from the histograms again.
@@ -67,6 +73,7 @@ pub(super) struct Surroundings {
 pub(super) struct Doubt {
     recent: f64,
     usual: f64,
+    overall: f64,
     pub(super) mixture: ScaleMixture,
     slow_increment: f64,
     scored: u64,
@@ -97,6 +104,7 @@ impl Doubt {
         let mut doubt = Self {
             recent: 0.0,
             usual: 0.0,
+            overall: 0.0,
             mixture: ScaleMixture::new(),
             slow_increment: 1.0,
             scored: 0,
@@ -145,6 +153,7 @@ impl Doubt {
             (around.recent_maximum - point).max(0.0) + 0.3 * usual + floor,
             4.0 * around.slope + 0.5 * recent + floor,
             unit * self.mixture.scale(mean.abs() / unit) + floor,
+            if self.scored == 0 { spread } else { self.overall } + floor,
         ]
     }
 
@@ -159,11 +168,16 @@ impl Doubt {
         then: &Variances,
     ) {
         let direct_error = error - shift;
-        let errors = [error, error, error, error, direct_error];
+        let mut errors = [error; SCALES];
+        errors[DIRECT] = direct_error;
         self.scored += 1;
         let least = 1.0 / self.scored as f64;
-        self.recent += least.max(0.025) * (error.abs() - self.recent);
-        self.usual += least.max(0.003) * (error.abs() - self.usual);
+        // One shift of the level must not widen the doubt for hours.
+        let cap = |caps: f64| if self.scored < UNCAPPED { f64::INFINITY } else { caps * self.usual };
+        let (soon, late) = (error.abs().min(cap(RECENT_CAP)), error.abs().min(cap(USUAL_CAP)));
+        self.recent += least.max(0.025) * (soon - self.recent);
+        self.usual += least.max(0.003) * (late - self.usual);
+        self.overall += least.max(0.0005) * (error.abs() - self.overall);
         self.mixture.update(direct_error / unit, mean.abs() / unit, scales[DIRECT] / unit, then);
         let unit = 1.0 / (self.usual + TINY);
         for ((tau, at), losses) in JUDGED.into_iter().zip(JUDGED_AT).zip(&mut self.losses) {
@@ -186,18 +200,35 @@ impl Doubt {
         self.increment /= 1.0 - 1.0 / MEMORY;
         if self.increment > 1e12 {
             let shrink = (1.0 / self.increment) as f32;
-            self.histograms[..DIRECT * BINS].iter_mut().for_each(|h| *h *= shrink);
+            for (j, h) in self.histograms.chunks_exact_mut(BINS).enumerate() {
+                if j != DIRECT {
+                    h.iter_mut().for_each(|h| *h *= shrink);
+                }
+            }
             self.increment = 1.0;
         }
         self.slow_increment /= 1.0 - 1.0 / SLOW_MEMORY;
         if self.slow_increment > 1e12 {
             let shrink = (1.0 / self.slow_increment) as f32;
-            self.histograms[DIRECT * BINS..].iter_mut().for_each(|h| *h *= shrink);
+            self.histograms[DIRECT * BINS..(DIRECT + 1) * BINS].iter_mut().for_each(|h| *h *= shrink);
             self.slow_increment = 1.0;
         }
         if self.scored < EAGER || self.scored.is_multiple_of(REFRESH_EVERY) {
             self.refresh();
         }
+    }
+
+    /// Usual absolute error.
+    pub(super) fn usual(&self) -> f64 {
+        self.usual
+    }
+
+    /// Deviation of the median.
+    pub(super) fn median(&self, scales: &[f64; SCALES], shift: f64) -> f64 {
+        let weights = weights(&self.losses[0]);
+        let q: f64 =
+            (0..SCALES).map(|j| weights[j] * scales[j] * f64::from(self.table[j * LEVELS + I_50])).sum();
+        q + weights[DIRECT] * shift
     }
 
     fn correction(&self, k: usize, deviation: f64, width: f64) -> f64 {
@@ -206,12 +237,7 @@ impl Doubt {
 
     /// Average of the measures' quantiles, and of the measures.
     fn uncorrected(&self, scales: &[f64; SCALES], shift: f64) -> ([f64; LEVELS], f64) {
-        let weights = self.losses.map(|losses| {
-            let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
-            let raw = losses.map(|l| f64::from((-SHARPNESS * (l - least) / (least + 1e-6)).exp()));
-            let sum: f64 = raw.iter().sum();
-            raw.map(|w| w / sum)
-        });
+        let weights = self.losses.each_ref().map(weights);
         let mut out = [0.0; LEVELS];
         for (k, q) in out.iter_mut().enumerate() {
             let judged = if k < I_95 {
@@ -249,6 +275,14 @@ impl Doubt {
             }
         }
     }
+}
+
+/// Weights of the measures, given their mean losses.
+fn weights(losses: &[f32; SCALES]) -> [f64; SCALES] {
+    let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
+    let raw = losses.map(|l| f64::from((-SHARPNESS * (l - least) / (least + 1e-6)).exp()));
+    let sum: f64 = raw.iter().sum();
+    raw.map(|w| w / sum)
 }
 
 /// Quantiles of a histogram, with a generalised Pareto tail.

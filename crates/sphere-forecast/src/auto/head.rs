@@ -1,9 +1,10 @@
 //! What is remembered and forecast for one target?
 
-use super::direct::{INPUTS, Inputs, Rls};
+use super::direct::{Direct, INPUTS, Inputs};
 use super::doubt::{Doubt, SCALES};
 use super::mix::{EXPERTS, Mix, Opinions, Said};
-use super::packed::Floats;
+use super::origins::Origin;
+use super::packed::{Floats, Fractions};
 use super::target::Target;
 use crate::lead::scale::Variances;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ const WEEK: usize = 13;
 /// Index of the direct regression among the experts.
 const DIRECT: usize = 14;
 /// Opinions that differ from step to step, what the mix said, and the measures of doubt.
-const PENDING: usize = EXPERTS - FLAT + 4 + SCALES + VARIANCES + INPUTS + 1;
+const PENDING: usize = EXPERTS - FLAT + 5 + SCALES + VARIANCES + 1;
 const VARIANCES: usize = size_of::<Variances>() / size_of::<f64>();
 /// Most origins of a target that wait for their step; longer leads are learnt from every n-th origin.
 const MOST_PENDING: u32 = 32;
@@ -26,9 +27,11 @@ pub(super) struct Head {
     pub(super) target: Target,
     every: u64,
     pending: Floats,
+    /// What the direct regression saw, cut at 20.
+    inputs: Fractions<20>,
     pub(super) mix: Mix,
     pub(super) doubt: Doubt,
-    pub(super) rls: Rls,
+    pub(super) regression: Direct,
     pub(super) direct: f64,
     /// The forecast now.
     pub(super) point: f64,
@@ -47,9 +50,10 @@ impl Head {
             target,
             every: u64::from(every),
             pending: Floats::filled(slots * PENDING, 0.0),
+            inputs: Fractions::zeros(slots * INPUTS),
             mix: Mix::new(),
             doubt: Doubt::new(),
-            rls: Rls::new(),
+            regression: Direct::new(),
             direct: 0.0,
             point: 0.0,
             center: 0.0,
@@ -66,7 +70,7 @@ impl Head {
         Self {
             mix: self.mix.clone(),
             doubt: self.doubt.clone(),
-            rls: self.rls.clone(),
+            regression: self.regression.clone(),
             point: self.point,
             ..Self::new(target)
         }
@@ -78,7 +82,11 @@ impl Head {
         }
         let every = self.target.to.div_ceil(MOST_PENDING);
         let slots = (self.target.to / every + 1) as usize;
-        self.every == u64::from(every) && self.pending.len() == slots * PENDING && self.doubt.fits()
+        self.every == u64::from(every)
+            && self.pending.len() == slots * PENDING
+            && self.inputs.len() == slots * INPUTS
+            && self.regression.fits()
+            && self.doubt.fits()
     }
 
     /// The origin whose target is complete with step `tick`, if this head learns from it.
@@ -86,9 +94,13 @@ impl Head {
         tick.checked_sub(u64::from(self.target.to)).filter(|origin| origin.is_multiple_of(self.every))
     }
 
-    fn cells(&self, origin: u64) -> std::ops::Range<usize> {
+    fn slot(&self, origin: u64) -> usize {
         let slots = self.pending.len() / PENDING;
-        let slot = ((origin / self.every) % slots as u64) as usize;
+        ((origin / self.every) % slots as u64) as usize
+    }
+
+    fn cells(&self, origin: u64) -> std::ops::Range<usize> {
+        let slot = self.slot(origin);
         slot * PENDING..(slot + 1) * PENDING
     }
 
@@ -108,16 +120,18 @@ impl Head {
         let variances = self.doubt.mixture.variances();
         let values = opinions[FLAT..]
             .iter()
-            .chain([&said.blend, &said.pick, &said.plain, &self.center])
+            .chain([&said.blend, &said.pick, &said.plain, &self.center, &said.median])
             .chain(&self.scales)
             .chain(&variances)
-            .chain(inputs)
             .chain([&base]);
         for (slot, v) in self.pending[cells].iter_mut().zip(values) {
             *slot = *v as f32;
         }
+        let cell = self.slot(origin) * INPUTS;
+        self.inputs.write(cell, inputs.iter().map(|x| *x as f32));
     }
 
+    /// How far the direct regression lies from the centre.
     pub(super) fn shift(&self) -> f64 {
         self.direct - self.center
     }
@@ -126,24 +140,24 @@ impl Head {
     pub(super) fn claim(&self, origin: u64) -> (f64, f64, f64) {
         let said = &self.pending[self.cells(origin)];
         let (experts, rest) = said.split_at(EXPERTS - FLAT);
-        let scales = std::array::from_fn(|j| f64::from(rest[4 + j]));
-        let deviations =
-            self.doubt.deviations(&scales, f64::from(experts[DIRECT - FLAT]) - f64::from(rest[3]));
+        let scales = std::array::from_fn(|j| f64::from(rest[5 + j]));
         let point = f64::from(rest[3]);
+        let direct = f64::from(experts[DIRECT - FLAT]);
+        let deviations = self.doubt.deviations(&scales, direct - point);
         (f64::from(experts[WEEK - FLAT]), point + deviations[9], point + deviations[11])
     }
 
-    /// Learns that `actual` came of what was said at `origin`; `flat`, `spread` and `freshness` are those of the origin.
+    /// Learns that `actual` came of what was said at `origin`, when `known` was known; `usual` is the usual spread.
     /// Returns the error.
     pub(super) fn learn(
         &mut self,
         origin: u64,
-        flat: &[f32],
-        spread: f64,
-        freshness: f64,
+        known: &Origin<'_>,
         actual: f64,
         unit: f64,
+        usual: f64,
     ) -> f64 {
+        let Origin { flat, spread, freshness, .. } = *known;
         let cells = self.cells(origin);
         let said_then = &self.pending[cells];
         let mut opinions = [0.0; EXPERTS];
@@ -151,24 +165,24 @@ impl Head {
             *o = f64::from(*v);
         }
         let rest = &said_then[EXPERTS - FLAT..];
-        let [blend, pick, plain, point] = std::array::from_fn(|i| f64::from(rest[i]));
-        let scales = std::array::from_fn(|j| f64::from(rest[4 + j]));
-        let after = &rest[4 + SCALES..];
+        let [blend, pick, plain, point, median] = std::array::from_fn(|i| f64::from(rest[i]));
+        let scales = std::array::from_fn(|j| f64::from(rest[5 + j]));
+        let after = &rest[5 + SCALES..];
         let variances = std::array::from_fn(|j| f64::from(after[j]));
-        let inputs = std::array::from_fn(|j| f64::from(after[VARIANCES + j]));
-        let base = f64::from(after[VARIANCES + INPUTS]);
-        self.rls.update(&inputs, (actual - base) / spread);
+        let base = f64::from(after[VARIANCES]);
+        let inputs = self.inputs.read::<INPUTS>(self.slot(origin) * INPUTS).map(f64::from);
+        self.regression.learn(&inputs, (actual - base) / spread);
         self.mix.learn(
             &opinions,
-            &Said { blend, pick, plain, point, center: point },
+            &Said { blend, pick, plain, point, center: point, median },
             actual,
             spread,
+            usual,
             freshness,
         );
         let error = actual - point;
         let direct = opinions[DIRECT];
         self.doubt.learn(error, &scales, direct - point, direct, unit, &variances);
-
         error
     }
 }

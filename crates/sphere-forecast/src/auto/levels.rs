@@ -1,10 +1,11 @@
 //! At which level is demand, on every time scale?
 //!
 //! Exponentially smoothed levels, one that caps what a single value can move, simple exponential smoothing that
-//! picks its own gain, a damped slope, and the local spread that everything else is measured in. All O(1).
+//! picks its own gain, damped slopes, and the local spread that everything else is measured in. All O(1).
 //! Gains begin at 1/n, so that the first values count like a mean (Gardner, *Exponential smoothing: the state of the
 //! art II*, Int. J. Forecasting 22, 2006).
 
+use super::target::Target;
 use serde::{Deserialize, Serialize};
 
 /// Gains of the smoothed levels.
@@ -19,6 +20,10 @@ const MEMORIES: [f64; 2] = [0.98, 0.997];
 const SPREAD_STEPS: f64 = 30.0;
 /// Memory of the size that floors are relative to, steps.
 const SIZE_STEPS: f64 = 500.0;
+/// Memory of the usual spread, steps.
+const USUAL_STEPS: f64 = 1000.0;
+/// The quick trend: gains of its level and slope, and what is left of the slope from step to step.
+const QUICK: [f64; 3] = [0.9, 0.3, 0.9];
 /// A floor below any demand.
 pub(super) const TINY: f64 = 1e-30;
 
@@ -36,11 +41,16 @@ pub(super) struct Levels {
     mean: f64,
     variance: f64,
     size: f64,
+    /// Usual absolute deviation from the local mean, with a long memory.
+    usual: f64,
+    seen: u64,
     unit: f64,
     pub(super) robust: f64,
     robust_deviation: f64,
     trend_level: f64,
     trend: f64,
+    quick_level: f64,
+    quick_trend: f64,
     candidates: [f64; CANDIDATES.len()],
     errors: [[f64; CANDIDATES.len()]; MEMORIES.len()],
 }
@@ -57,11 +67,15 @@ impl Levels {
             mean: value,
             variance: 0.0,
             size,
+            usual: self.usual,
+            seen: self.seen,
             unit: self.unit,
             robust: value,
             robust_deviation: 0.02 * value.abs() + 1e-6 * size + TINY,
             trend_level: value,
             trend: 0.0,
+            quick_level: value,
+            quick_trend: 0.0,
             candidates: [value; CANDIDATES.len()],
             errors: [[0.0; CANDIDATES.len()]; MEMORIES.len()],
         };
@@ -85,6 +99,9 @@ impl Levels {
         }
         let gain = least.max(1.0 / SPREAD_STEPS);
         let error = value - self.mean;
+        self.seen += 1;
+        let slow_gain = (1.0 / self.seen as f64).max(1.0 / USUAL_STEPS);
+        self.usual += slow_gain * (error.abs() - self.usual);
         self.mean += gain * error;
         self.variance = (1.0 - gain) * (self.variance + gain * error * error);
 
@@ -98,6 +115,10 @@ impl Levels {
         let error = value - expected;
         self.trend_level = expected + 0.5 * error;
         self.trend = 0.9 * self.trend + 0.075 * error;
+        let [level, slope, damping] = QUICK;
+        let error = value - self.quick_level - damping * self.quick_trend;
+        self.quick_level = value - (1.0 - level) * error;
+        self.quick_trend = damping * self.quick_trend + slope * error;
 
         for (k, gain) in CANDIDATES.iter().enumerate() {
             let error = value - self.candidates[k];
@@ -113,6 +134,11 @@ impl Levels {
         self.variance.max(0.0).sqrt() + 0.02 * self.mean.abs() + 1e-6 * self.size + TINY
     }
 
+    /// The same over the last hours.
+    pub(super) fn usual_spread(&self) -> f64 {
+        self.usual + 1e-6 * self.size + TINY
+    }
+
     /// Magnitude of the first value that was not 0.
     pub(super) fn unit(&self) -> f64 {
         if self.unit > 0.0 { self.unit } else { 1.0 }
@@ -126,6 +152,15 @@ impl Levels {
     /// Damped slope, per step.
     pub(super) fn slope(&self) -> f64 {
         self.trend
+    }
+
+    /// Where the quick slope leads, in the mean of the steps of `target`: what a metric that is itself an average of
+    /// minutes does after a jump.
+    pub(super) fn trend_ahead(&self, target: Target) -> f64 {
+        let damping = QUICK[2];
+        // The sum of damping^1 to damping^h.
+        let reach = |h: u32| damping / (1.0 - damping) * (1.0 - damping.powf(f64::from(h)));
+        self.quick_level + self.quick_trend * target.mean(reach)
     }
 
     /// Level of the gain that did best lately, with a short and with a long memory.

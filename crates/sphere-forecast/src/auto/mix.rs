@@ -1,17 +1,22 @@
 //! Which of the experts deserves how much weight?
 //!
-//! Two rules that look at recent losses, and a third that looks at which rule did better: exponential weights of the
-//! mean loss relative to the best (Cesa-Bianchi & Lugosi, *Prediction, Learning, and Games*, 2006), which settles on few; and
+//! Three rules that look at recent losses, and a fourth that looks at which rule did better: exponential weights of the
+//! mean loss relative to the best (Cesa-Bianchi & Lugosi, *Prediction, Learning, and Games*, 2006), which settles on few;
 //! ML-Poly with the gradient trick (Gaillard, Stoltz & van Erven, *A second-order bound with excess losses*,
-//! COLT 2014), which blends. Losses are absolute errors in local spreads, cut at 6, so one burst ends no
-//! career. The point forecast is theirs; the quantiles are centred on a second mix, by squared errors: on skewed demand it is
+//! COLT 2014), which blends; and the median of the predictive distribution, which lies below every mean where demand is
+//! skewed. Losses are absolute errors, cut at 6 units. The unit is nearly that of hours, not the local spread: a forecast
+//! is judged by what its errors cost, and errors in quiet minutes cost nothing, however many local spreads they are
+//! (measured in local spreads, a series that jumps between quiet levels never learns whom to follow when it jumps).
+//!
+//! The quantiles are centred on another mix, by squared errors in local spreads: on skewed demand it is
 //! steadier, and the upper quantiles are sharper for it (pinball loss at 0.95, 15 steps ahead: NASA −0.7 %, Alibaba −1.6 %).
-//! After a level shift the change-point level takes over for a while, as far as it has done well there before.
+//! After a level shift the change-point level takes over for a while. The first shift is believed; how far later
+//! ones are depends on how well the change-point level did after those before.
 
 use serde::{Deserialize, Serialize};
 
 /// Number of experts.
-pub(super) const EXPERTS: usize = 15;
+pub(super) const EXPERTS: usize = 17;
 /// Index of the change-point level.
 pub(super) const JUMP: usize = 7;
 /// Forecasts of the experts.
@@ -22,12 +27,24 @@ const MEMORY: f32 = 0.995;
 const REGRET_MEMORY: f32 = 0.999;
 const SQUARE_MEMORY: f32 = 0.998;
 const SHARPNESS: f32 = 30.0;
+/// Sharpness of the choice between the rules.
+const RULE_SHARPNESS: f32 = 60.0;
+/// Blend, pick, and the median of the distribution.
+const RULES: usize = 3;
+/// Forecasts scored before the median may take part: the histograms behind it need some errors.
+const MEDIAN_FROM: f32 = 80.0;
+/// Largest share of the forecast the change-point level takes over.
+const LARGEST_YIELD: f64 = 0.9;
+/// Loss the plain mix is born with where a shift is fresh: the first shift of a series is believed, later ones are judged.
+const PLAIN_PRIOR: f32 = 0.1;
 
 /// What the mix said at an origin, needed to learn from it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Said {
     pub(super) blend: f64,
     pub(super) pick: f64,
+    /// Median of the distribution.
+    pub(super) median: f64,
     /// Before the change-point level had its say.
     pub(super) plain: f64,
     pub(super) point: f64,
@@ -42,13 +59,15 @@ pub(super) struct Mix {
     count: f32,
     regret: [f32; EXPERTS],
     square: [f32; EXPERTS],
-    rule_loss: [f32; 2],
+    rule_loss: [f32; RULES],
     plain_loss: f32,
     jump_loss: f32,
     weights: [f32; EXPERTS],
     square_loss: [f32; EXPERTS],
     square_count: f32,
     mean_weights: [f32; EXPERTS],
+    /// What the median adds to the weighted opinions.
+    shift: f32,
 }
 
 fn softmin(losses: &[f32; EXPERTS], sharpness: f32) -> [f32; EXPERTS] {
@@ -74,13 +93,14 @@ impl Mix {
             count: 0.0,
             regret: [0.0; EXPERTS],
             square: [0.0; EXPERTS],
-            rule_loss: [0.0; 2],
-            plain_loss: 0.0,
+            rule_loss: [0.0; RULES],
+            plain_loss: PLAIN_PRIOR,
             jump_loss: 0.0,
             weights: [1.0 / EXPERTS as f32; EXPERTS],
             square_loss: [0.0; EXPERTS],
             square_count: 0.0,
             mean_weights: [1.0 / EXPERTS as f32; EXPERTS],
+            shift: 0.0,
         }
     }
 
@@ -94,78 +114,104 @@ impl Mix {
         &self.mean_weights
     }
 
-    /// Learns what came, `actual`, after these `opinions`; `spread` and `freshness` are those of the origin.
+    /// What is to be added to the weighted opinions for the forecast last made.
+    pub(super) fn shift(&self) -> f64 {
+        f64::from(self.shift)
+    }
+
+    /// Learns what came, `actual`, after these `opinions`; `spread` and `freshness` are those of the origin, `usual` is the
+    /// usual spread of hours.
     pub(super) fn learn(
         &mut self,
         opinions: &Opinions,
         said: &Said,
         actual: f64,
         spread: f64,
+        usual: f64,
         freshness: f64,
     ) {
-        let unit = 1.0 / spread;
-        let cut = |f: f64| ((f - actual).abs() * unit).min(CLIP);
+        let local = 1.0 / spread;
+        // usual^(7/8) spread^(1/8)
+        let unit = 1.0 / (usual * (spread / usual).sqrt().sqrt().sqrt());
+        let cut = |f: f64| ((f - actual).abs() * unit).min(CLIP) as f32;
         self.square_count = SQUARE_MEMORY * self.square_count + 1.0;
         self.count = MEMORY * self.count + 1.0;
         let gradient = if said.blend > actual { -1.0 } else { 1.0 };
         for (k, &f) in opinions.iter().enumerate() {
-            let loss = cut(f) as f32;
-            self.loss[k] = MEMORY * self.loss[k] + loss;
-            self.square_loss[k] = SQUARE_MEMORY * self.square_loss[k] + loss * loss;
+            self.loss[k] = MEMORY * self.loss[k] + cut(f);
+            let error = ((f - actual).abs() * local).min(CLIP) as f32;
+            self.square_loss[k] = SQUARE_MEMORY * self.square_loss[k] + error * error;
             let regret = (gradient * ((f - said.blend) * unit).clamp(-CLIP, CLIP)) as f32;
             self.regret[k] = REGRET_MEMORY * self.regret[k] + regret;
             self.square[k] = REGRET_MEMORY * self.square[k] + regret * regret;
         }
-        for (loss, f) in self.rule_loss.iter_mut().zip([said.blend, said.pick]) {
-            *loss = MEMORY * *loss + cut(f) as f32;
+        for (loss, f) in self.rule_loss.iter_mut().zip([said.blend, said.pick, said.median]) {
+            *loss = MEMORY * *loss + cut(f);
         }
         if freshness > 0.05 {
             let gain = (0.01 * freshness) as f32;
-            self.plain_loss += gain * (cut(said.plain) as f32 - self.plain_loss);
-            let jump = 0.2 * said.plain + 0.8 * opinions[JUMP];
-            self.jump_loss += gain * (cut(jump) as f32 - self.jump_loss);
+            self.plain_loss += gain * (cut(said.plain) - self.plain_loss);
+            let jump = (1.0 - LARGEST_YIELD) * said.plain + LARGEST_YIELD * opinions[JUMP];
+            self.jump_loss += gain * (cut(jump) - self.jump_loss);
         }
     }
 
-    /// Weighs these opinions, and remembers the weights.
-    pub(super) fn combine(&mut self, opinions: &Opinions, freshness: f64) -> Said {
+    /// Weighs these opinions, and remembers the weights; `median` tells the median of the distribution around a centre.
+    pub(super) fn combine(
+        &mut self,
+        opinions: &Opinions,
+        freshness: f64,
+        median: impl FnOnce(f64) -> f64,
+    ) -> Said {
         let equal = [1.0 / EXPERTS as f32; EXPERTS];
-        let (blend, pick) = if self.count < 3.0 {
-            (equal, equal)
+        let (blend, pick, mut mean_weights) = if self.count < 3.0 {
+            (equal, equal, equal)
         } else {
             let mean = self.loss.map(|l| l / self.count);
             let poly: [f32; EXPERTS] =
                 std::array::from_fn(|k| self.regret[k].max(0.0) / (self.square[k] + 1e-9));
             let any = poly.iter().sum::<f32>() > 0.0;
-            (if any { normalised(poly) } else { softmin(&mean, 12.0) }, softmin(&mean, SHARPNESS))
+            (
+                if any { normalised(poly) } else { softmin(&mean, 12.0) },
+                softmin(&mean, SHARPNESS),
+                softmin(&self.square_loss.map(|l| l / self.square_count), SHARPNESS),
+            )
         };
-        let least = self.rule_loss[0].min(self.rule_loss[1]);
-        let [a, b] = self.rule_loss.map(|l| (-SHARPNESS * (l - least) / (least + 1e-9)).exp());
-        let share = a / (a + b);
-        let mut weights: [f32; EXPERTS] = std::array::from_fn(|k| share * blend[k] + (1.0 - share) * pick[k]);
-        let plain = dot(&weights, opinions);
-        let yield_to_jump = self.yield_to_jump(freshness);
-        if yield_to_jump > 0.0 {
-            weights.iter_mut().for_each(|w| *w *= 1.0 - yield_to_jump);
-            weights[JUMP] += yield_to_jump;
-        }
-        let mut mean_weights = if self.count < 3.0 {
-            equal
-        } else {
-            softmin(&self.square_loss.map(|l| l / self.square_count), SHARPNESS)
+        let to_jump = self.yield_to_jump(freshness);
+        let give_way = |weights: &mut [f32; EXPERTS]| {
+            if to_jump > 0.0 {
+                weights.iter_mut().for_each(|w| *w *= 1.0 - to_jump);
+                weights[JUMP] += to_jump;
+            }
         };
-        if yield_to_jump > 0.0 {
-            mean_weights.iter_mut().for_each(|w| *w *= 1.0 - yield_to_jump);
-            mean_weights[JUMP] += yield_to_jump;
-        }
+        give_way(&mut mean_weights);
         let center = dot(&mean_weights, opinions);
+        let median = median(center);
+        let least = self.rule_loss.iter().copied().fold(f32::INFINITY, f32::min);
+        let mut rules = self.rule_loss.map(|l| (-RULE_SHARPNESS * (l - least) / (least + 1e-9)).exp());
+        if self.count < MEDIAN_FROM {
+            // Blend and pick share by their own losses.
+            let least = self.rule_loss[0].min(self.rule_loss[1]);
+            rules = self.rule_loss.map(|l| (-RULE_SHARPNESS * (l - least) / (least + 1e-9)).exp());
+            rules[2] = 0.0;
+        }
+        let [a, b, c] = rules;
+        let all = a + b + c;
+        let mut weights: [f32; EXPERTS] =
+            std::array::from_fn(|k| (a * blend[k] + b * pick[k] + c * mean_weights[k]) / all);
+        // The median lies beside the mix by squared errors.
+        let shift = c / all * (median - center) as f32;
+        let plain = dot(&weights, opinions) + f64::from(shift);
+        give_way(&mut weights);
+        self.shift = (1.0 - to_jump) * shift;
         self.mean_weights = mean_weights;
         self.weights = weights;
         Said {
             blend: dot(&blend, opinions),
             pick: dot(&pick, opinions),
+            median,
             plain,
-            point: dot(&weights, opinions),
+            point: dot(&weights, opinions) + self.shift(),
             center,
         }
     }
@@ -175,6 +221,6 @@ impl Mix {
         let (plain, jump) = (self.plain_loss + 0.02, self.jump_loss + 0.02);
         let trust =
             if jump < plain { 1.0 - 0.5 * (jump / plain).powi(4) } else { 0.5 * (plain / jump).powi(4) };
-        0.8 * freshness as f32 * trust
+        (LARGEST_YIELD * freshness) as f32 * trust
     }
 }

@@ -30,7 +30,9 @@ mod mix;
 mod origins;
 mod packed;
 mod profiles;
+mod rhythm;
 mod ridge;
+mod season;
 mod serve;
 mod target;
 mod trust;
@@ -43,7 +45,10 @@ use levels::Levels;
 use mix::{EXPERTS, Opinions};
 use origins::{Origin, Origins};
 use profiles::{Profiles, Usual};
+pub use rhythm::Period;
+use rhythm::Rhythm;
 use ridge::{FEATURES, Features, Ridge};
+use season::Season;
 use serde::{Deserialize, Serialize};
 use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
 use std::time::Duration;
@@ -62,6 +67,8 @@ const BASE: usize = 3;
 const FAST: usize = 4;
 /// Origins before the regression learns: features need a past.
 const FIRST_FEATURES: u64 = 64;
+/// Autocorrelation at one day below which the profiles of day and week say nothing.
+const DAY_GONE: f64 = 0.0;
 /// Steps whose maximum the doubt looks at.
 const MAXIMUM_STEPS: u32 = 30;
 
@@ -108,6 +115,8 @@ pub struct AutoForecaster {
     origins: Origins,
     heads: Vec<Head>,
     skill: Skill,
+    rhythm: Rhythm,
+    season: Option<Box<Season>>,
 }
 
 impl AutoForecaster {
@@ -136,6 +145,8 @@ impl AutoForecaster {
             origins: Origins::new(config.horizon),
             heads: targets.into_iter().map(Head::new).collect(),
             skill: Skill::new(),
+            rhythm: Rhythm::new(step_ms),
+            season: None,
             config,
         }
     }
@@ -189,16 +200,24 @@ impl AutoForecaster {
         self.skill.verdict()
     }
 
+    /// Does demand repeat, and after how long?
+    pub fn period(&self) -> Period {
+        self.rhythm.period()
+    }
+
     /// Are all parts of a restored state of the sizes that its settings ask for?
     pub(crate) fn is_consistent(&self) -> bool {
         let horizon = self.config.horizon;
+        let step_ms = i64::try_from(self.config.step_ms).unwrap_or(i64::MAX);
         (1..=AutoConfig::LONGEST_HORIZON).contains(&horizon)
             && self.config.step_ms > 0
             && !self.heads.is_empty()
             && self.heads.iter().all(|head| head.fits(horizon))
             && self.ridge.fits(self.heads.len())
             && self.origins.fits(horizon)
-            && self.profiles.fits(i64::try_from(self.config.step_ms).unwrap_or(i64::MAX))
+            && self.profiles.fits(step_ms)
+            && self.rhythm.fits(step_ms)
+            && self.season.as_ref().is_none_or(|season| season.fits(step_ms))
     }
 
     fn bounded(&self, value: f64) -> f64 {
@@ -216,6 +235,7 @@ impl AutoForecaster {
             self.levels.restart(value);
             self.jump.restart(value);
             self.origins.restart(value);
+            self.rhythm.restart();
             self.since_gap = 0;
         }
         self.missed = 0;
@@ -228,6 +248,15 @@ impl AutoForecaster {
         let deviation = value - self.levels.raw[FAST];
         let cap = 8.0 * self.levels.spread();
         let cleared = self.profiles.observe(value, deviation, cap, error);
+        let step_ms = i64::try_from(self.config.step_ms).unwrap_or(i64::MAX);
+        if self.rhythm.observe(value) {
+            let (period, level) = (self.rhythm.period(), self.levels.raw[BASE]);
+            self.season = Season::follow(self.season.take(), period, step_ms, level);
+            self.profiles.trust_day(self.rhythm.day().is_none_or(|r| r > DAY_GONE));
+        }
+        if let Some(season) = &mut self.season {
+            season.observe(self.profiles.now_ms(), value);
+        }
         self.origins.push(self.tick, value, cleared);
         self.levels.observe(value, cleared);
         self.jump.observe(value, self.levels.size());
@@ -248,6 +277,8 @@ impl AutoForecaster {
         self.profiles.advance(at.millis());
         let hour = self.profiles.usual(0).hour;
         self.origins.push(self.tick, stand_in, stand_in - hour);
+        // Time moves on in its blocks too.
+        self.rhythm.observe(stand_in);
         self.issue(false);
     }
 
@@ -269,9 +300,9 @@ impl AutoForecaster {
                 let claim = Claim { last: f64::from(origin.flat[0]), week, q95, q99 };
                 skill.score(actual, &claim, 1e-3 * levels.size());
             }
-            let off = head.learn(due, origin.flat, origin.spread, origin.freshness, actual, levels.unit());
+            let off = head.learn(due, &origin, actual, levels.unit(), levels.usual_spread());
             if a == middle {
-                error = Some(off.abs());
+                error = Some(off.abs().min(6.0 * head.doubt.usual()));
             }
         }
         error
@@ -355,7 +386,15 @@ impl AutoForecaster {
     }
 
     /// Opinions on the steps that are usually `then`; `ridge` is without the hourly pattern.
-    fn opinions(&self, flat: &[f64; FLAT], then: &Usual, now: &Usual, ridge: f64, direct: f64) -> Opinions {
+    fn opinions(
+        &self,
+        flat: &[f64; FLAT],
+        target: Target,
+        then: &Usual,
+        now: &Usual,
+        ridge: f64,
+        direct: f64,
+    ) -> Opinions {
         let mut out = [0.0; EXPERTS];
         out[..FLAT].copy_from_slice(flat);
         let raw = &self.levels.raw;
@@ -368,8 +407,20 @@ impl AutoForecaster {
             self.levels.cleared[FAST] + then.hour,
             then.week.unwrap_or(raw[BASE]),
             direct,
+            self.seasonal(target).unwrap_or(raw[FAST]),
+            self.levels.trend_ahead(target),
         ]);
         out
+    }
+
+    /// What the season that was found says, if there is one.
+    fn seasonal(&self, target: Target) -> Option<f64> {
+        let season = self.season.as_ref()?;
+        let mut sum = 0.0;
+        for h in target.steps() {
+            sum += season.at(self.profiles.ahead_ms(h))?;
+        }
+        Some(sum / f64::from(target.to - target.from + 1))
     }
 
     /// Makes the forecasts of all targets, and remembers them if this step was measured.
@@ -387,15 +438,22 @@ impl AutoForecaster {
             let ridge = base + spread * self.ridge.predict(a, &x);
             let then = self.profiles.usual_mean(target);
             let inputs = self.direct(&then, &now, spread);
-            let direct = self.levels.raw[BASE] + spread * self.heads[a].rls.predict(&inputs);
-            let opinions = self.opinions(&flat, &then, &now, ridge, direct);
+            let direct = self.levels.raw[BASE] + spread * self.heads[a].regression.predict(&inputs);
+            let opinions = self.opinions(&flat, target, &then, &now, ridge, direct);
             let around = Surroundings {
                 usual_error: self.profiles.usual_error(target.to),
                 recent_maximum,
                 slope: self.levels.slope().abs(),
                 size: self.levels.size(),
             };
-            let said = self.heads[a].mix.combine(&opinions, freshness);
+            let unit = self.levels.unit();
+            let head = &mut self.heads[a];
+            let doubt = &head.doubt;
+            let mut scales = [0.0; doubt::SCALES];
+            let said = head.mix.combine(&opinions, freshness, |center| {
+                scales = doubt.scales(&around, spread, center, direct, unit);
+                center + doubt.median(&scales, direct - center)
+            });
             let point = self.bounded(said.point);
             let center = self.bounded(said.center);
             let head = &mut self.heads[a];
@@ -403,7 +461,7 @@ impl AutoForecaster {
             head.ridge = ridge;
             head.direct = direct;
             head.point = point;
-            head.scales = head.doubt.scales(&around, spread, center, direct, self.levels.unit());
+            head.scales = scales;
             if measured {
                 head.remember(self.tick, &opinions, &said, &inputs, self.levels.raw[BASE]);
             }

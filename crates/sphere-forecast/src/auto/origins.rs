@@ -1,7 +1,7 @@
 //! What was known when the forecasts now due were made, and what has come since?
 
 use super::head::FLAT;
-use super::packed::Floats;
+use super::packed::{Floats, Fractions};
 use super::ridge::{FEATURES, Features};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,8 @@ const LEAST_VALUES: u32 = 32;
 pub(super) struct Origins {
     horizon: u32,
     rows: Floats,
-    features: Floats,
+    /// Features are cut at 10.
+    features: Fractions<10>,
     every: u64,
     values: Vec<f64>,
     cleared: Vec<f64>,
@@ -39,7 +40,7 @@ impl Origins {
         Self {
             horizon,
             rows: Floats::filled((horizon as usize + 1) * ROW, -1.0),
-            features: Floats::filled((horizon / every + 1) as usize * FEATURES, 0.0),
+            features: Fractions::zeros((horizon / every + 1) as usize * FEATURES),
             every: u64::from(every),
             values: vec![0.0; values],
             cleared: vec![0.0; values],
@@ -112,8 +113,8 @@ impl Origins {
         row[2] = origin.base as f32;
         row[3..].copy_from_slice(origin.flat);
         if tick.is_multiple_of(self.every) {
-            let cells = self.feature_cells(tick);
-            self.features[cells].copy_from_slice(x);
+            let cell = self.feature_cell(tick);
+            self.features.write(cell, x.iter().copied());
         }
     }
 
@@ -134,17 +135,13 @@ impl Origins {
         })
     }
 
-    fn feature_cells(&self, tick: u64) -> std::ops::Range<usize> {
+    fn feature_cell(&self, tick: u64) -> usize {
         let slots = (self.features.len() / FEATURES) as u64;
-        let slot = ((tick / self.every) % slots) as usize;
-        slot * FEATURES..(slot + 1) * FEATURES
+        ((tick / self.every) % slots) as usize * FEATURES
     }
 
     /// The features at `tick`, if they were kept.
     pub(super) fn features(&self, tick: u64) -> Option<Features> {
-        if !tick.is_multiple_of(self.every) {
-            return None;
-        }
-        self.features[self.feature_cells(tick)].try_into().ok()
+        tick.is_multiple_of(self.every).then(|| self.features.read(self.feature_cell(tick)))
     }
 }

@@ -1,6 +1,7 @@
 //! How are many small numbers kept and stored in little room?
 //!
-//! As 32-bit floats; in a stored state as raw bytes, four per number, where MessagePack would take five.
+//! As 32-bit floats, or, where the range is known, as 16-bit fractions of it; in a stored state as raw bytes, where
+//! MessagePack would take a byte more for each.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -38,38 +39,110 @@ impl Serialize for Floats {
 
 impl<'de> Deserialize<'de> for Floats {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_byte_buf(Bytes)
+        let bytes = deserializer.deserialize_byte_buf(Bytes)?;
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(de::Error::invalid_length(bytes.len(), &"four bytes a number"));
+        }
+        Ok(Self(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()))
     }
 }
 
-/// Most numbers one array of a state may have; guards against a damaged length.
-const LONGEST: usize = 1 << 20;
+/// A fixed number of 16-bit integers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Shorts(Vec<i16>);
+
+impl Shorts {
+    pub(super) fn zeros(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+}
+
+impl Deref for Shorts {
+    type Target = [i16];
+    fn deref(&self) -> &[i16] {
+        &self.0
+    }
+}
+
+impl DerefMut for Shorts {
+    fn deref_mut(&mut self) -> &mut [i16] {
+        &mut self.0
+    }
+}
+
+impl Serialize for Shorts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = self.0.iter().flat_map(|v| v.to_le_bytes()).collect();
+        serializer.serialize_bytes(&bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shorts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = deserializer.deserialize_byte_buf(Bytes)?;
+        let (numbers, rest) = bytes.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(de::Error::invalid_length(bytes.len(), &"two bytes a number"));
+        }
+        Ok(Self(numbers.iter().map(|b| i16::from_le_bytes(*b)).collect()))
+    }
+}
+
+/// A fixed number of values in ±`LIMIT`, each within a 32767th of that.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fractions<const LIMIT: u8>(Shorts);
+
+impl<const LIMIT: u8> Fractions<LIMIT> {
+    pub(super) fn zeros(len: usize) -> Self {
+        Self(Shorts::zeros(len))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Values beyond the limit become the limit.
+    pub(super) fn write(&mut self, at: usize, values: impl IntoIterator<Item = f32>) {
+        let unit = f32::from(i16::MAX) / f32::from(LIMIT);
+        for (slot, v) in self.0[at..].iter_mut().zip(values) {
+            *slot = (v * unit).round().clamp(f32::from(-i16::MAX), f32::from(i16::MAX)) as i16;
+        }
+    }
+
+    pub(super) fn read<const N: usize>(&self, at: usize) -> [f32; N] {
+        let unit = f32::from(LIMIT) / f32::from(i16::MAX);
+        std::array::from_fn(|i| f32::from(self.0[at + i]) * unit)
+    }
+}
+
+/// Most bytes one array of a state may have; guards against a damaged length.
+const LONGEST: usize = 4 << 20;
 
 struct Bytes;
 
 impl<'de> de::Visitor<'de> for Bytes {
-    type Value = Floats;
+    type Value = Vec<u8>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the bytes of 32-bit floats")
+        f.write_str("the bytes of numbers")
     }
 
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Floats, E> {
-        let (numbers, rest) = bytes.as_chunks::<4>();
-        if !rest.is_empty() || numbers.len() > LONGEST {
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        if bytes.len() > LONGEST {
             return Err(E::invalid_length(bytes.len(), &self));
         }
-        Ok(Floats(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+        Ok(bytes.to_vec())
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Floats, A::Error> {
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
         let mut bytes = Vec::new();
         while let Some(byte) = seq.next_element::<u8>()? {
-            if bytes.len() >= 4 * LONGEST {
+            if bytes.len() >= LONGEST {
                 return Err(de::Error::invalid_length(bytes.len(), &self));
             }
             bytes.push(byte);
         }
-        self.visit_bytes(&bytes)
+        Ok(bytes)
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) const HOUR_MS: i64 = 3_600_000;
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
-const WEEK_MS: i64 = 7 * DAY_MS;
+pub(super) const WEEK_MS: i64 = 7 * DAY_MS;
 
 /// A repeating pattern in bins. Unset bins are NaN.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(super) struct Profile {
 
 impl Profile {
     /// At most `bins` bins, fewer when steps are wider; none when a period has fewer than four steps.
-    fn new(period_ms: i64, step_ms: i64, bins: i64, rate: f32) -> Self {
+    pub(super) fn new(period_ms: i64, step_ms: i64, bins: i64, rate: f32) -> Self {
         let steps = period_ms / step_ms;
         let bins = if steps < 4 { 0 } else { bins.min(steps) };
         Self {
@@ -42,12 +42,17 @@ impl Profile {
         }
     }
 
+    /// Is it of the same shape?
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        self.bins.len() == other.bins.len() && self.period_ms == other.period_ms && self.exact == other.exact
+    }
+
     /// Position in bins of the instant `ms` since the epoch.
     fn position(&self, ms: i64) -> f64 {
         ms.rem_euclid(self.period_ms) as f64 * (self.bins.len() as f64 / self.period_ms as f64)
     }
 
-    fn observe(&mut self, ms: i64, value: f64) {
+    pub(super) fn observe(&mut self, ms: i64, value: f64) {
         if self.bins.is_empty() {
             return;
         }
@@ -69,7 +74,7 @@ impl Profile {
     }
 
     /// Usual value at the instant `ms`.
-    fn at(&self, ms: i64) -> Option<f64> {
+    pub(super) fn at(&self, ms: i64) -> Option<f64> {
         let n = self.bins.len();
         if n == 0 {
             return None;
@@ -117,6 +122,8 @@ pub(super) struct Profiles {
     product: f64,
     square: f64,
     gate: f64,
+    /// Does the day repeat, as far as is known?
+    day_repeats: bool,
 }
 
 impl Profiles {
@@ -132,20 +139,18 @@ impl Profiles {
             product: 0.0,
             square: 0.0,
             gate: 0.0,
+            day_repeats: true,
         }
     }
 
     pub(super) fn fits(&self, step_ms: i64) -> bool {
         let new = Self::new(step_ms);
-        let same = |a: &Profile, b: &Profile| {
-            a.bins.len() == b.bins.len() && a.period_ms == b.period_ms && a.exact == b.exact
-        };
         self.step_ms == step_ms
-            && same(&self.day, &new.day)
-            && same(&self.week, &new.week)
-            && same(&self.hour, &new.hour)
-            && same(&self.day_error, &new.day_error)
-            && same(&self.hour_error, &new.hour_error)
+            && self.day.same_as(&new.day)
+            && self.week.same_as(&new.week)
+            && self.hour.same_as(&new.hour)
+            && self.day_error.same_as(&new.day_error)
+            && self.hour_error.same_as(&new.hour_error)
     }
 
     /// Has a whole week been seen?
@@ -158,7 +163,12 @@ impl Profiles {
         self.now_ms = end_ms.saturating_sub(self.step_ms / 2);
     }
 
-    fn ahead_ms(&self, steps: u32) -> i64 {
+    /// Middle of the step last seen.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    pub(super) fn ahead_ms(&self, steps: u32) -> i64 {
         self.now_ms.saturating_add(self.step_ms.saturating_mul(i64::from(steps)))
     }
 
@@ -185,11 +195,18 @@ impl Profiles {
         self.gate
     }
 
+    /// Says whether the profiles of day and week are worth reading; they go on learning.
+    pub(super) fn trust_day(&mut self, repeats: bool) {
+        self.day_repeats = repeats;
+    }
+
     /// What is usual `steps` ahead.
     pub(super) fn usual(&self, steps: u32) -> Usual {
         let ms = self.ahead_ms(steps);
         let raw_hour = self.hour.at(ms).unwrap_or(0.0);
-        Usual { day: self.day.at(ms), week: self.week.at(ms), hour: self.gate * raw_hour, raw_hour }
+        let day = self.day.at(ms).filter(|_| self.day_repeats);
+        let week = self.week.at(ms).filter(|_| self.day_repeats);
+        Usual { day, week, hour: self.gate * raw_hour, raw_hour }
     }
 
     /// What is usual in the mean of the steps of `target`.

@@ -7,6 +7,7 @@
 use super::head::{FLAT, Head};
 use super::mix::EXPERTS;
 use super::profiles::Usual;
+use super::target::Target;
 use super::{AutoForecaster, BASE, LEVELS};
 use sphere_core::Distribution;
 
@@ -54,10 +55,11 @@ impl AutoForecaster {
         };
         let head = if share < 0.5 { a } else { b };
         let direct = a.direct + share * (b.direct - a.direct);
-        let opinions = self.opinions(flat, &self.profiles.usual(h), now, self.ridge_at(h), direct);
-        let dot =
-            |w: &[f32; EXPERTS]| self.bounded(w.iter().zip(&opinions).map(|(w, o)| f64::from(*w) * o).sum());
-        (dot(head.mix.weights()), dot(head.mix.mean_weights()))
+        let opinions =
+            self.opinions(flat, Target::step(h), &self.profiles.usual(h), now, self.ridge_at(h), direct);
+        let dot = |w: &[f32; EXPERTS]| w.iter().zip(&opinions).map(|(w, o)| f64::from(*w) * o).sum::<f64>();
+        let point = dot(head.mix.weights()) + head.mix.shift();
+        (self.bounded(point), self.bounded(dot(head.mix.mean_weights())))
     }
 
     /// Deviations from the point at all levels, `h` steps ahead.
