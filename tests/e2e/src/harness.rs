@@ -93,6 +93,12 @@ impl Harness {
         self.demand(namespace, name, json!({"cores": cores})).await;
     }
 
+    /// Sets the value of an external metric.
+    pub async fn external(&self, namespace: &str, metric: &str, value: f64) {
+        let body = json!({"value": value});
+        self.must(reqwest::Method::PUT, &format!("external/{namespace}/{metric}"), Some(body)).await;
+    }
+
     /// The score since the demand was set.
     pub async fn score(&self, namespace: &str, name: &str) -> Score {
         self.get(&format!("score/{namespace}/{name}")).await.unwrap_or_else(|problem| panic!("{problem}"))

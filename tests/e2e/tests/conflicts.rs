@@ -58,6 +58,47 @@ async fn beside_an_hpa_nothing_is_scaled_and_the_conflict_is_told() {
 
 #[tokio::test]
 #[ignore = "needs a control plane: make e2e"]
+async fn an_hpa_that_appears_while_sphere_scales_gets_the_target_to_itself() {
+    let mut report = Report::begin("an_hpa_that_appears_while_sphere_scales_gets_the_target_to_itself");
+    let (_rig, space, _installed, _operator) = stage("latecomer", App::default()).await;
+    space.autoscaler("web", json!({"maxReplicas": 10, "minReplicas": 4, "mode": "Full"})).await;
+    space.ready("web", 4).await;
+    // Its bounds contradict SPHERE's, so that it is seen who sets the size.
+    space.hpa("web", 2, 3, 80).await;
+    let created = std::time::Instant::now();
+    condition(&space, "web", "Conflict", "True").await;
+    report.figure(format!("told {:.0} s after it was created", created.elapsed().as_secs_f64()));
+    space.ready("web", 3).await;
+    throughout("the HPA has its way", Duration::from_secs(45), async || {
+        match space.replicas("web").await? {
+            3 => Ok(()),
+            other => Err(format!("{other} replicas")),
+        }
+    })
+    .await;
+    space.drop_hpa("web").await;
+    condition(&space, "web", "Conflict", "False").await;
+    space.ready("web", 4).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn a_metric_that_does_not_appear_is_named_and_used_once_it_does() {
+    let mut report = Report::begin("a_metric_that_does_not_appear_is_named_and_used_once_it_does");
+    let (rig, space, _installed, _operator) = stage("nometric", App::default()).await;
+    let metrics = json!([{"type": "External", "external": {"metric": {"name": "queue_length"}, "target": {"type": "AverageValue", "averageValue": "5"}}}]);
+    let spec = json!({"maxReplicas": 10, "minReplicas": 2, "mode": "ScaleOut", "metrics": metrics});
+    space.autoscaler("web", spec).await;
+    let (reason, message) = condition(&space, "web", "ScalingActive", "False").await;
+    report.figure(format!("{reason}: {message}"));
+    assert!(message.contains("queue_length"), "{message}");
+    rig.harness.external(&space.name, "queue_length", 20.0).await;
+    condition(&space, "web", "ScalingActive", "True").await;
+    space.ready("web", 4).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
 async fn of_two_autoscalers_of_one_target_the_older_acts() {
     let mut report = Report::begin("of_two_autoscalers_of_one_target_the_older_acts");
     let (_rig, space, _installed, _operator) = stage("twins", App::default()).await;

@@ -17,7 +17,7 @@ async fn the_reactive_answer_is_that_of_the_real_hpa() {
     space.deploy("web", app).await;
     space.hpa("web", 2, 12, 60).await;
     let installed = Installation::new(&rig, &[&space]).await;
-    let _operator = installed.start("a", json!({})).await;
+    let operator = installed.start("a", json!({})).await;
     // The same pods, the same metrics; SPHERE only looks on.
     let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}]);
     space.autoscaler("web", json!({"maxReplicas": 12, "minReplicas": 2, "metrics": metrics})).await;
@@ -30,12 +30,15 @@ async fn the_reactive_answer_is_that_of_the_real_hpa() {
     let mut seen: Vec<(f64, u64, Option<u64>)> = Vec::new();
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(1320) {
-        if let (Ok(hpa), Ok(ours)) = (space.read_hpa("web").await, space.read("web").await) {
+        // What the last decision said; the status tells of numbers once a minute.
+        let ours = operator.metric("sphere_replicas", &["size=\"reactive\""]).await;
+        if let Ok(hpa) = space.read_hpa("web").await {
             let wanted = hpa.status.map_or(0, |status| status.desired_replicas);
             let now = (
                 began.elapsed().as_secs_f64(),
                 u64::try_from(wanted).unwrap_or(0),
-                ours.number("reactiveReplicas"),
+                // Whole numbers; the cast is exact.
+                ours.map(|replicas| replicas as u64),
             );
             seen.push(now);
         }

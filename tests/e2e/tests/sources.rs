@@ -158,8 +158,9 @@ async fn through_a_real_kafka_and_redis_it_scales_and_without_them_it_reacts() {
     kafka.broker(0).kill();
     redis.process.kill();
     rig.harness.cores(&space.name, "web", 3.0).await;
+    // 7.5 pods at 80 %, and seven are within the tolerance.
     eventually("it still reacts", Patience::FORECAST, async || match space.replicas("web").await? {
-        enough if enough >= 8 => Ok(()),
+        enough if enough >= 7 => Ok(()),
         other => Err(format!("{other} replicas")),
     })
     .await;

@@ -46,7 +46,8 @@ pub(super) async fn all(
     let mut problems = Vec::new();
     let read = |(metric, reading): (&MetricSpec, Result<LiveReading, Unread>)| {
         reading.unwrap_or_else(|unread| {
-            problems.extend(unread.error.map(|error| (metric.name().to_owned(), error)));
+            let error = unread.error.unwrap_or_else(|| super::no_data(unread.why.to_string()));
+            problems.push((metric.name().to_owned(), error));
             LiveReading::Unavailable(unread.why)
         })
     };
