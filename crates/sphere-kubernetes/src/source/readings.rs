@@ -36,10 +36,9 @@ pub(super) async fn all(
         let pods = &pods;
         async move {
             let reading = one(cluster, versions, workload, view, pods, listed, at, metric).await;
-            reading.map_err(|unread| {
+            reading.inspect_err(|unread| {
                 let (name, why) = (metric.name(), unread.why);
                 tracing::debug!(workload = %workload.id, metric = %name, %why, "kubernetes: no reading");
-                unread
             })
         }
     });
