@@ -83,15 +83,37 @@ async fn an_hpa_that_appears_while_sphere_scales_gets_the_target_to_itself() {
 
 #[tokio::test]
 #[ignore = "needs a control plane: make e2e"]
-async fn a_metric_that_does_not_appear_is_named_and_used_once_it_does() {
-    let mut report = Report::begin("a_metric_that_does_not_appear_is_named_and_used_once_it_does");
-    let (rig, space, _installed, _operator) = stage("nometric", App::default()).await;
+async fn a_metric_that_may_not_be_read_or_does_not_appear_is_named_and_used_once_it_does() {
+    let mut report =
+        Report::begin("a_metric_that_may_not_be_read_or_does_not_appear_is_named_and_used_once_it_does");
+    let (rig, space, installed, _operator) = stage("nometric", App::default()).await;
     let metrics = json!([{"type": "External", "external": {"metric": {"name": "queue_length"}, "target": {"type": "AverageValue", "averageValue": "5"}}}]);
     let spec = json!({"maxReplicas": 10, "minReplicas": 2, "mode": "ScaleOut", "metrics": metrics});
     space.autoscaler("web", spec).await;
     let (reason, message) = condition(&space, "web", "ScalingActive", "False").await;
     report.figure(format!("{reason}: {message}"));
     assert!(message.contains("queue_length"), "{message}");
+    // External metrics have to be allowed in the chart's values.
+    assert!(message.contains("a role must allow verb \"list\""), "{message}");
+    let group = "rbac.authorization.k8s.io";
+    let rules =
+        json!([{"apiGroups": ["external.metrics.k8s.io"], "resources": ["*"], "verbs": ["get", "list"]}]);
+    let meta = json!({"name": "external", "namespace": space.name});
+    let account = json!([{"kind": "ServiceAccount", "name": "sphere", "namespace": installed.home.name}]);
+    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": meta, "rules": rules});
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": meta, "subjects": account,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "external"},
+    });
+    rig.apply(&format!("{role}\n---\n{binding}")).await;
+    eventually("now it is missing", Patience::DECISION, async || {
+        let now = space.read("web").await?;
+        match now.condition("ScalingActive") {
+            Some((_, _, text)) if text.contains("queue_length") && !text.contains("role") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     rig.harness.external(&space.name, "queue_length", 20.0).await;
     condition(&space, "web", "ScalingActive", "True").await;
     space.ready("web", 4).await;

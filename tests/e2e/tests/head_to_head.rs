@@ -125,7 +125,7 @@ async fn a_rise_that_can_be_foreseen_is_met_before_the_hpa_does() {
             simulated.scale_downs,
         ));
         // Not a bound on how well it predicts; beyond this it would be about something else.
-        assert!(over_off.abs() < 15.0 && cost_off.abs() < 30.0, "{name}: {over_off} points, {cost_off} %");
+        assert!(over_off.abs() < 25.0 && cost_off.abs() < 30.0, "{name}: {over_off} points, {cost_off} %");
     }
     // How much earlier did each size come?
     let when = async |name: &str, pods: u32| {

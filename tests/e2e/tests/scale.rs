@@ -56,8 +56,9 @@ async fn five_hundred_workloads_are_decided_in_every_sync() {
     if let (Some(before), Some(after)) = (requests_before, requests().await) {
         report.figure(format!("{:.1} API requests per second", (after - before) / seconds));
     }
-    assert!(memory < 512 << 20, "{memory} bytes");
-    assert!(cores < 1.0, "{cores} cores");
+    // Of this profile, which is no release; a machine that is busy costs time, not processor time.
+    assert!(memory < 150 << 20, "{memory} bytes");
+    assert!(cores < 0.25, "{cores} cores");
 
     // And it still acts on each: more work for one of them.
     rig.harness.cores(&space.name, "w77", 1.6).await;
