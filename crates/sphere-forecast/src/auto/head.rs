@@ -136,6 +136,11 @@ impl Head {
         self.direct - self.center
     }
 
+    /// The centre of what was said at `origin`.
+    pub(super) fn expected(&self, origin: u64) -> f64 {
+        f64::from(self.pending[self.cells(origin)][EXPERTS - FLAT + 3])
+    }
+
     /// Opinion of the week's profile and the quantiles 0.95 and 0.99 for what was said at `origin`.
     pub(super) fn claim(&self, origin: u64) -> (f64, f64, f64) {
         let said = &self.pending[self.cells(origin)];
@@ -179,10 +184,11 @@ impl Head {
             spread,
             usual,
             freshness,
+            i32::try_from(self.every).unwrap_or(i32::MAX),
         );
         let error = actual - point;
         let direct = opinions[DIRECT];
-        self.doubt.learn(error, &scales, direct - point, direct, unit, &variances);
+        self.doubt.learn(error, &scales, direct - point, direct, unit, &variances, self.every as f64);
         error
     }
 }
