@@ -166,7 +166,6 @@ impl Doubt {
         mean: f64,
         unit: f64,
         then: &Variances,
-        every: f64,
     ) {
         let direct_error = error - shift;
         let mut errors = [error; SCALES];
@@ -176,7 +175,7 @@ impl Doubt {
         // One shift of the level must not widen the doubt for hours.
         let cap = |caps: f64| if self.scored < UNCAPPED { f64::INFINITY } else { caps * self.usual };
         let (soon, late) = (error.abs().min(cap(RECENT_CAP)), error.abs().min(cap(USUAL_CAP)));
-        self.recent += least.max((0.025 * every).min(0.2)) * (soon - self.recent);
+        self.recent += least.max(0.025) * (soon - self.recent);
         self.usual += least.max(0.003) * (late - self.usual);
         self.overall += least.max(0.0005) * (error.abs() - self.overall);
         self.mixture.update(direct_error / unit, mean.abs() / unit, scales[DIRECT] / unit, then);

@@ -184,11 +184,10 @@ impl Head {
             spread,
             usual,
             freshness,
-            i32::try_from(self.every).unwrap_or(i32::MAX),
         );
         let error = actual - point;
         let direct = opinions[DIRECT];
-        self.doubt.learn(error, &scales, direct - point, direct, unit, &variances, self.every as f64);
+        self.doubt.learn(error, &scales, direct - point, direct, unit, &variances);
         error
     }
 }

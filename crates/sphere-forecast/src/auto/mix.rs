@@ -135,31 +135,27 @@ impl Mix {
         spread: f64,
         usual: f64,
         freshness: f64,
-        every: i32,
     ) {
-        // Memories are in steps, whether every step's origin is learnt from or not.
-        let [memory, regret_memory, square_memory] =
-            [MEMORY, REGRET_MEMORY, SQUARE_MEMORY].map(|m| m.powi(every));
         let local = 1.0 / spread;
         // usual^(7/8) spread^(1/8)
         let unit = 1.0 / (usual * (spread / usual).sqrt().sqrt().sqrt());
         let cut = |f: f64| ((f - actual).abs() * unit).min(CLIP) as f32;
-        self.square_count = square_memory * self.square_count + 1.0;
-        self.count = memory * self.count + 1.0;
+        self.square_count = SQUARE_MEMORY * self.square_count + 1.0;
+        self.count = MEMORY * self.count + 1.0;
         let gradient = if said.blend > actual { -1.0 } else { 1.0 };
         for (k, &f) in opinions.iter().enumerate() {
-            self.loss[k] = memory * self.loss[k] + cut(f);
+            self.loss[k] = MEMORY * self.loss[k] + cut(f);
             let error = ((f - actual).abs() * local).min(CLIP) as f32;
-            self.square_loss[k] = square_memory * self.square_loss[k] + error * error;
+            self.square_loss[k] = SQUARE_MEMORY * self.square_loss[k] + error * error;
             let regret = (gradient * ((f - said.blend) * unit).clamp(-CLIP, CLIP)) as f32;
-            self.regret[k] = regret_memory * self.regret[k] + regret;
-            self.square[k] = regret_memory * self.square[k] + regret * regret;
+            self.regret[k] = REGRET_MEMORY * self.regret[k] + regret;
+            self.square[k] = REGRET_MEMORY * self.square[k] + regret * regret;
         }
         for (loss, f) in self.rule_loss.iter_mut().zip([said.blend, said.pick, said.median]) {
-            *loss = memory * *loss + cut(f);
+            *loss = MEMORY * *loss + cut(f);
         }
         if freshness > 0.05 {
-            let gain = (0.01 * f64::from(every) * freshness) as f32;
+            let gain = (0.01 * freshness) as f32;
             self.plain_loss += gain * (cut(said.plain) - self.plain_loss);
             let jump = (1.0 - LARGEST_YIELD) * said.plain + LARGEST_YIELD * opinions[JUMP];
             self.jump_loss += gain * (cut(jump) - self.jump_loss);
