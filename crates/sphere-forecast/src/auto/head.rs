@@ -136,6 +136,11 @@ impl Head {
         self.direct - self.center
     }
 
+    /// The centre of what was said at `origin`.
+    pub(super) fn expected(&self, origin: u64) -> f64 {
+        f64::from(self.pending[self.cells(origin)][EXPERTS - FLAT + 3])
+    }
+
     /// Opinion of the week's profile and the quantiles 0.95 and 0.99 for what was said at `origin`.
     pub(super) fn claim(&self, origin: u64) -> (f64, f64, f64) {
         let said = &self.pending[self.cells(origin)];

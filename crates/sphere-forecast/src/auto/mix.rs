@@ -55,16 +55,22 @@ pub(super) struct Said {
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Mix {
+    #[serde(with = "super::packed::array")]
     loss: [f32; EXPERTS],
     count: f32,
+    #[serde(with = "super::packed::array")]
     regret: [f32; EXPERTS],
+    #[serde(with = "super::packed::array")]
     square: [f32; EXPERTS],
     rule_loss: [f32; RULES],
     plain_loss: f32,
     jump_loss: f32,
+    #[serde(with = "super::packed::array")]
     weights: [f32; EXPERTS],
+    #[serde(with = "super::packed::array")]
     square_loss: [f32; EXPERTS],
     square_count: f32,
+    #[serde(with = "super::packed::array")]
     mean_weights: [f32; EXPERTS],
     /// What the median adds to the weighted opinions.
     shift: f32,

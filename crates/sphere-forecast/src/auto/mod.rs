@@ -9,6 +9,8 @@
 //! | smoothed and robust levels, smoothing that picks its gain | [`levels`] | Brown 1959; Gardner 2006 |
 //! | level after a shift | [`changepoint`] | CUSUM, Page 1954 |
 //! | hour, day and week | [`profiles`] | |
+//! | does it repeat, and after how long | [`rhythm`] | autocorrelation and spectrum, Vlachos, Yu & Castelli 2005 |
+//! | the period that was found | [`season`] | |
 //! | direct regression on recent values and profiles | [`ridge`] | Hoerl & Kennard 1970; Ljung & Söderström 1983 |
 //! | mixing | [`mix`] | ML-Poly, Gaillard, Stoltz & van Erven 2014; exponential weights |
 //! | quantiles | [`doubt`] | histograms of scaled errors; Pareto tail; conformal tracking |
@@ -19,7 +21,21 @@
 //! | a longer gap | no forecast until a value arrives; then levels restart, profiles and everything learnt stay |
 //! | duplicate, late | refused, nothing changes |
 //! | NaN, infinite, beyond ±[`LARGEST`], negative where demand can not be | refused; the step counts as missing |
+//! | a limit was reached ([`Forecaster::observe_censored`]) | the bound moves the levels; forecasts above it are not held to have been wrong |
 //! | constant series | forecast exactly, with a doubt that shrinks to a 10⁻⁹th of the level |
+//!
+//! What helped, on nine real series (geometric means relative to the founding Holt-Winters fitted afresh; MASE of steps 1
+//! to 15, MASE of the mean of steps 13 to 15, pinball loss at 0.95 of that mean; .844/.773/.808 before): losses in the unit
+//! of hours instead of the local spread −.006/−.007/0; the median of the distribution as a rule −.001/−.004/0; a quick trend
+//! −.006/−.004/0 (all of it on one series that jumps, −5 % there); a level shift believed at once −.002/−.007/−.006; a
+//! measure of doubt without any locality 0/0/−.006 (at 0.99, 15 steps ahead, −.05); caps on what one shift adds to the
+//! usual error 0/0/−.006; slower judgement of the measures 0/0/−.002.
+//!
+//! What did not: other memories or sharpness of the mixing weights (±.001; weights that remember longer at longer leads cost
+//! .01 where demand jumps); a rule that follows the best simple smoother, as a guard (+.001/+.002/0: the mix is
+//! behind it on no series since losses are in the unit of hours); origins weighed by their spread in the regressions
+//! (+.002/+.001/+.003); measures of doubt around the last value and a smoothed level (0/0/+.002); squared losses of
+//! the centre in the unit of hours (0/0/+.005).
 
 mod changepoint;
 mod direct;
@@ -229,8 +245,8 @@ impl AutoForecaster {
         value.abs() <= LARGEST && (value >= 0.0 || !self.config.nonnegative)
     }
 
-    /// A step of the grid that brought `value`.
-    fn take(&mut self, at: Timestamp, value: f64) {
+    /// A step of the grid that brought `value`, or at least that.
+    fn take(&mut self, at: Timestamp, value: f64, censored: bool) {
         if self.last.is_none() || self.missed > self.config.longest_gap {
             self.levels.restart(value);
             self.jump.restart(value);
@@ -244,7 +260,7 @@ impl AutoForecaster {
         self.tick += 1;
         self.profiles.advance(at.millis());
         self.origins.push(self.tick, value, value);
-        let error = self.score();
+        let error = self.score(censored);
         let deviation = value - self.levels.raw[FAST];
         let cap = 8.0 * self.levels.spread();
         let cleared = self.profiles.observe(value, deviation, cap, error);
@@ -283,7 +299,8 @@ impl AutoForecaster {
     }
 
     /// Scores the forecasts that are due; the error of the middle target, if it was one of them.
-    fn score(&mut self) -> Option<f64> {
+    /// A limit that was forecast to be passed proves nothing.
+    fn score(&mut self, censored: bool) -> Option<f64> {
         let middle = self.heads.len() / 2;
         let mut error = None;
         let Self { heads, origins, tick, since_gap, levels, skill, profiles, .. } = self;
@@ -294,6 +311,9 @@ impl AutoForecaster {
             let Some(due) = head.due(*tick).filter(|_| *since_gap >= steps) else { continue };
             let Some(origin) = origins.at(due) else { continue };
             let actual = (0..steps).map(|age| origins.value(*tick, age)).sum::<f64>() / f64::from(steps);
+            if censored && head.expected(due) >= actual {
+                continue;
+            }
             if a == last {
                 let (week, q95, q99) = head.claim(due);
                 let week = knows_week.then_some(week);
@@ -491,6 +511,28 @@ impl AutoForecaster {
         Timestamp(last.millis().saturating_add(steps.saturating_mul(width)))
     }
 
+    fn observe_any(&mut self, at: Timestamp, value: f64, censored: bool) -> Observed {
+        let usable = self.usable(value);
+        let (Some(steps), Some(last)) = (self.steps_since_last(at), self.last) else {
+            if !usable {
+                return Observed::Rejected;
+            }
+            self.take(at, value, censored);
+            return Observed::Accepted { missed: 0 };
+        };
+        if !usable {
+            self.miss(at);
+            return Observed::Rejected;
+        }
+        if steps <= 0 {
+            let measured = steps == 0 && self.missed == 0;
+            return if measured { Observed::Duplicate } else { Observed::Late };
+        }
+        self.pass(steps - 1);
+        self.take(self.end_of(last, steps), value, censored);
+        Observed::Accepted { missed: u32::try_from(steps - 1).unwrap_or(u32::MAX) }
+    }
+
     /// `steps` steps passed without a value.
     fn pass(&mut self, steps: i64) {
         let Some(last) = self.last else { return };
@@ -511,25 +553,14 @@ impl Forecaster for AutoForecaster {
     }
 
     fn observe(&mut self, at: Timestamp, value: f64) -> Observed {
-        let usable = self.usable(value);
-        let (Some(steps), Some(last)) = (self.steps_since_last(at), self.last) else {
-            if !usable {
-                return Observed::Rejected;
-            }
-            self.take(at, value);
-            return Observed::Accepted { missed: 0 };
-        };
-        if !usable {
-            self.miss(at);
-            return Observed::Rejected;
-        }
-        if steps <= 0 {
-            let measured = steps == 0 && self.missed == 0;
-            return if measured { Observed::Duplicate } else { Observed::Late };
-        }
-        self.pass(steps - 1);
-        self.take(self.end_of(last, steps), value);
-        Observed::Accepted { missed: u32::try_from(steps - 1).unwrap_or(u32::MAX) }
+        self.observe_any(at, value, false)
+    }
+
+    /// The bound moves the levels, as a value would: a forecast that ignored it would stay below a limit that is reached, one
+    /// that guessed what lies above it would learn its own guesses. But a forecast above the bound is not held to have
+    /// been wrong, so the doubt upwards does not shrink to the limit.
+    fn observe_censored(&mut self, at: Timestamp, lower_bound: f64) -> Observed {
+        self.observe_any(at, lower_bound, true)
     }
 
     fn miss(&mut self, at: Timestamp) {
@@ -572,5 +603,7 @@ impl Forecaster for AutoForecaster {
     }
 }
 
+#[cfg(test)]
+mod incidents;
 #[cfg(test)]
 mod tests;

@@ -146,3 +146,26 @@ impl<'de> de::Visitor<'de> for Bytes {
         Ok(bytes)
     }
 }
+
+/// For `#[serde(with)]` of an array.
+pub(super) mod array {
+    use super::Floats;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(in super::super) fn serialize<S: Serializer, const N: usize>(
+        values: &[f32; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Floats(values.to_vec()).serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[f32; N], D::Error> {
+        let values = Floats::deserialize(deserializer)?;
+        values
+            .0
+            .try_into()
+            .map_err(|other: Vec<f32>| D::Error::invalid_length(other.len(), &"another number"))
+    }
+}

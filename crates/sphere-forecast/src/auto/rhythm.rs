@@ -1,12 +1,12 @@
 //! Does demand repeat, and after how long?
 //!
-//! Means over blocks of 1, 4, 16, … steps are kept, the last [`RING`] of each width, up to blocks in which two weeks fit.
+//! Means over blocks of 4, 16, 64, … steps are kept, the last [`RING`] of each width, up to blocks in which two weeks fit.
 //! Whenever a third of a ring is new, its autocorrelation is computed (trend removed, bursts cut), and the first high peak
 //! after a trough is a candidate: without the trough every slowly wandering series would seem periodic. It
 //! has to be confirmed by the spectrum, as the share of the variance at that frequency and its harmonics, and by the next
 //! look at the ring (Vlachos, Yu & Castelli, *On periodicity detection and structural similarity*, SIAM SDM 2005, who
 //! go from the spectrum to the autocorrelation). "Not predictable" is the verdict where nothing holds. The widths together
-//! cover every period from [`LEAST_LAG`] steps to a week, at a few hundred multiplications per step.
+//! cover every period from minutes to a week, at a few hundred multiplications per step.
 
 use super::packed::Shorts;
 use super::profiles::{DAY_MS, HOUR_MS, WEEK_MS};
@@ -14,16 +14,21 @@ use serde::{Deserialize, Serialize};
 
 /// Blocks kept of each width.
 const RING: usize = 96;
-/// A width is four times the one before.
+/// A width is four times the one before; the narrowest is one step, or four where steps are short.
 const FACTOR: u32 = 4;
 /// Shortest period, blocks.
 const LEAST_LAG: usize = 4;
 /// New blocks after which a ring is looked at again.
 const LOOK_EVERY: u32 = 32;
+/// The same while the ring fills.
+const EARLY_LOOK_EVERY: u32 = 16;
 /// Blocks before the first look.
-const FIRST_LOOK: usize = 64;
-/// Autocorrelation a period must have, when few blocks are known and when the ring is full.
-const STRONG: [f64; 2] = [0.5, 0.35];
+const FIRST_LOOK: usize = 32;
+/// Autocorrelation a period must have when the ring is full, and how much more when it is nearly empty.
+const STRONG: f64 = 0.35;
+const STRONGER: f64 = 0.4;
+/// Mean absolute deviation below which there is nothing but rounding, in units of the ring.
+const ROUNDING: f64 = 2.0;
 /// How far the trough before it must lie below.
 const TROUGH: f64 = 0.3;
 /// Share of the variance the frequency and its harmonics must have; four of them have 8 % of white noise.
@@ -114,7 +119,9 @@ impl Scale {
         self.ring[at] = short.round() as i16;
         self.written = self.written.checked_add(1).unwrap_or(RING as u32);
         self.fresh += 1;
-        self.fresh >= LOOK_EVERY && self.known() >= FIRST_LOOK
+        let known = self.known();
+        let every = if known < RING { EARLY_LOOK_EVERY } else { LOOK_EVERY };
+        self.fresh >= every && known >= FIRST_LOOK
     }
 
     fn known(&self) -> usize {
@@ -155,8 +162,9 @@ impl Scale {
         let mut buffer = [0.0; RING];
         let n = self.blocks(&mut buffer);
         let x = &buffer[..n];
-        let longest = n / 2;
-        let mut r = [0.0f64; RING / 2 + 1];
+        let size = x.iter().map(|v| v.abs()).sum::<f64>() / n as f64;
+        let longest = n / 3;
+        let mut r = [0.0f64; RING / 3 + 1];
         for (lag, r) in r.iter_mut().enumerate().take(longest + 1).skip(1) {
             *r = autocorrelation(x, lag);
         }
@@ -165,8 +173,9 @@ impl Scale {
         if day >= LEAST_LAG as f64 && day <= longest as f64 {
             self.day = Some(between(&r, day) as f32);
         }
-        let strong = STRONG[usize::from(n == RING)];
-        let new = peak(&r[..=longest], strong).filter(|&(lag, _)| spectral_share(x, lag) >= SPECTRAL);
+        let strong = STRONG + STRONGER * (1.0 - n as f64 / RING as f64);
+        let new = peak(&r[..=longest], strong)
+            .filter(|&(lag, _)| size >= ROUNDING && spectral_share(x, lag) >= SPECTRAL);
         self.candidate = match (self.candidate, new) {
             (Some(old), Some((lag, strength))) if (lag / old.lag - 1.0).abs() < SAME => {
                 let lag = old.lag + 0.5 * (lag - old.lag);
@@ -269,10 +278,11 @@ pub(super) struct Rhythm {
 }
 
 fn blocks(step_ms: i64) -> impl Iterator<Item = u32> {
-    let mut block = Some(1u32);
+    // Periods from three minutes on are looked for, and not below four steps.
+    let mut block = Some(if step_ms < 30_000 { FACTOR } else { 1 });
     std::iter::from_fn(move || {
         let now = block?;
-        let span = i64::from(now).saturating_mul(step_ms).saturating_mul(RING as i64 / 2);
+        let span = i64::from(now).saturating_mul(step_ms).saturating_mul(RING as i64 / 3);
         block = (span < WEEK_MS).then(|| now.checked_mul(FACTOR)).flatten();
         Some(now)
     })
@@ -343,4 +353,57 @@ fn on_the_clock(ms: f64) -> i64 {
         }
     }
     ms.round() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(i: i64) -> f64 {
+        let mut x = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x ^= x >> 29;
+        x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (x >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+    }
+
+    /// The verdict after `steps` steps of 10 s.
+    fn verdict(steps: i64, demand: impl FnMut(i64) -> f64) -> Period {
+        let mut rhythm = Rhythm::new(10_000);
+        (0..steps).map(demand).for_each(|v| {
+            rhythm.observe(v);
+        });
+        rhythm.period()
+    }
+
+    #[test]
+    fn periods_from_minutes_to_a_day_are_found_in_noise_of_their_size() {
+        for (period, steps) in
+            [(36.0, 1500), (77.0, 3000), (360.0, 12_000), (1900.0, 30_000), (8640.0, 90_000)]
+        {
+            let wave =
+                |t: i64| 100.0 + 20.0 * (std::f64::consts::TAU * t as f64 / period).sin() + 40.0 * noise(t);
+            let Period::Found { ms, strength } = verdict(steps, wave) else { panic!("{period}: not found") };
+            assert!((ms as f64 / (10_000.0 * period) - 1.0).abs() < 0.04, "{period}: {ms}");
+            assert!((0.3..=1.0).contains(&strength), "{period}: {strength}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_repeat_is_not_predictable() {
+        assert_eq!(verdict(100, |t| t as f64), Period::TooYoung, "25 blocks of four steps");
+        assert_eq!(verdict(20_000, |_| 5.0), Period::NotPredictable);
+        assert_eq!(verdict(20_000, |t| t as f64), Period::NotPredictable);
+        let mut found = 0;
+        for seed in 0..20 {
+            let mut walk = 0.0;
+            let wandering = |t: i64| {
+                walk += noise(1_000_003 * seed + t);
+                1000.0 + walk
+            };
+            found += i32::from(matches!(verdict(5000, wandering), Period::Found { .. }));
+            let white = verdict(5000, |t| noise(7_000_003 * (seed + 1) + t));
+            assert_eq!(white, Period::NotPredictable, "{seed}");
+        }
+        assert!(found <= 3, "{found} of 20 wandering series seemed periodic");
+    }
 }
