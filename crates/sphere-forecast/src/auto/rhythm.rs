@@ -323,13 +323,15 @@ impl Rhythm {
         self.scales.iter().rev().find_map(|s| s.day).map(f64::from)
     }
 
-    /// The strongest period.
+    /// The period that explains most.
     pub(super) fn period(&self) -> Period {
-        let found = self
-            .scales
-            .iter()
-            .filter_map(|s| s.candidate.filter(|c| c.looks > 1).map(|c| (s, c)))
-            .max_by(|a, b| a.1.strength.total_cmp(&b.1.strength));
+        let found = || {
+            let counts = |s: &Scale| s.candidate.filter(|c| c.looks > 1);
+            self.scales.iter().filter_map(move |s| counts(s).map(|c| (s, c)))
+        };
+        let strongest = found().map(|(_, c)| c.strength).fold(0.0, f64::max);
+        // A period shorter than a block shows there too, as a multiple of itself: the narrowest blocks know best.
+        let found = found().find(|(_, c)| c.strength >= 0.6 * strongest);
         match found {
             Some((scale, c)) => {
                 let ms = c.lag * f64::from(scale.block) * self.step_ms as f64;
