@@ -48,8 +48,8 @@ e2e: ## Test the operator on a Kubernetes control plane that it starts (needs Go
 
 generate: ## Write the generated files (contracts, definition of the Kubernetes resource) anew
 	@scripts/setup.sh
-	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere --test contracts
-	UPDATE_CONTRACTS=1 $(CARGO) test --locked --package sphere-kubernetes --test definition
+	@# Of the workspace, as in `make test`: of single packages, dependencies would be built anew with fewer features.
+	UPDATE_CONTRACTS=1 $(CARGO) test --locked --workspace --test contracts --test definition
 
 schemas: generate ## Same as generate
 

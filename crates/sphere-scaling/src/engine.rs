@@ -60,6 +60,9 @@ pub struct AutoscalerState {
     hold: Hold,
     /// The founding rule's cooldown.
     classic: ClassicState,
+    /// Pods ordered to find out how large demand is beyond the limit of those that were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scouts: Option<Scouts>,
     /// Recent proposals; kept only with a behavior.
     predicted: RecommendationLog,
     /// The windows have their history: the size found first need not stand in for it.
@@ -70,6 +73,15 @@ pub struct AutoscalerState {
     learnt: Option<Timestamp>,
     /// Sizes of a rehearsal, newest last.
     rehearsed: VecDeque<u32>,
+}
+
+/// A size ordered because pods were at their limit: before its pods have served, nothing says that they are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Scouts {
+    replicas: u32,
+    /// When all of them serve.
+    until: Timestamp,
 }
 
 /// The decision maker of one workload.
@@ -135,6 +147,7 @@ impl Autoscaler {
             lead_time: LeadTime::new(Duration::ZERO, delay),
             hold: Hold::default(),
             classic: ClassicState::default(),
+            scouts: None,
             predicted: RecommendationLog::default(),
             windows_known: false,
             learnt: None,

@@ -5,7 +5,7 @@
 //! policies of an explicit `behavior`; and no scale-in on missing or censored data. What comes out is the
 //! predictive size of the decision, fit to be applied.
 
-use super::{Answer, Autoscaler, Observation, Usable, count, signed};
+use super::{Answer, Autoscaler, Observation, Scouts, Usable, count, signed};
 use crate::hpa::{ConditionReason, Evaluation, RecommendationLog, limit};
 use crate::spec::PredictivePolicy;
 use sphere_core::{Reason, Timestamp};
@@ -25,13 +25,9 @@ impl Autoscaler {
             PredictivePolicy::Price => self.by_price(seen, usable),
             PredictivePolicy::Classic => self.by_classic(seen, usable),
         };
-        if seen.censored {
-            // Demand is larger than measured and so is any forecast made of it: raise, and never lower.
-            let wanted = (f64::from(seen.ready) / CENSORED_TARGET).ceil() as u32;
-            let replicas = wanted.max(seen.current).min(self.spec.max_replicas);
-            if replicas > answer.size {
-                answer.raise(replicas, Reason::DemandCensored { replicas });
-            }
+        let replicas = self.scouts(seen);
+        if replicas > answer.size {
+            answer.raise(replicas, Reason::DemandCensored { replicas });
         }
         let (min, max) = (self.spec.min_replicas, self.spec.max_replicas);
         answer.clamp(min, max);
@@ -46,6 +42,26 @@ impl Autoscaler {
             answer.raise(held, Reason::MetricsPartial { detail });
         }
         answer
+    }
+
+    /// Fewest pods with which demand beyond the limit can be seen: 0 when it is seen. With pods at their limit demand is larger
+    /// than measured, and so is any forecast made of it: raise, and never lower, until those ordered have served.
+    fn scouts(&mut self, seen: &Observation<'_>) -> u32 {
+        if seen.censored {
+            let wanted = (f64::from(seen.ready) / CENSORED_TARGET).ceil() as u32;
+            let replicas = wanted.max(seen.current).min(self.spec.max_replicas);
+            let until = seen.now + self.state.lead_time.startup();
+            self.state.scouts = Some(Scouts { replicas, until });
+            return replicas;
+        }
+        match self.state.scouts {
+            // What was not carried out is not ordered again: the limit is not reached any more.
+            Some(Scouts { replicas, until }) if seen.now < until => replicas.min(seen.current),
+            _ => {
+                self.state.scouts = None;
+                0
+            }
+        }
     }
 
     fn by_price(&self, seen: &Observation<'_>, usable: &Usable<'_>) -> Answer {

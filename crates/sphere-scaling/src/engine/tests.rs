@@ -364,6 +364,28 @@ fn pods_at_their_limit_order_more_whatever_the_forecast_says() {
 }
 
 #[test]
+fn pods_ordered_to_find_out_stay_until_they_have_served() {
+    let mut a = autoscaler(spec(Mode::Full));
+    let low = |at| forecast(at, 30.0);
+    let first = decide(&mut a, Seen { censored: true, ..SEEN }, Some(&low(0)));
+    assert_eq!(first.desired, 13);
+    // Their start alone takes the others off their limit, and what was measured there says that 4 are enough.
+    for now in [15, 30] {
+        let held = decide(&mut a, Seen { now, current: 13, ..SEEN }, Some(&low(now)));
+        assert_eq!(held.desired, 13, "{held:?}");
+        assert!(held.reasons.contains(&Reason::DemandCensored { replicas: 13 }));
+    }
+    let served = decide(&mut a, Seen { now: 60, current: 13, ..SEEN }, Some(&low(60)));
+    assert!(served.desired < 8, "{served:?}");
+    assert_eq!(a.state.scouts, None);
+
+    let mut limited = autoscaler(spec(Mode::Full));
+    decide(&mut limited, Seen { censored: true, ..SEEN }, Some(&low(0)));
+    let kept = decide(&mut limited, Seen { now: 15, ..SEEN }, Some(&low(15)));
+    assert_eq!(kept.desired, 8, "an order that was not carried out is not repeated");
+}
+
+#[test]
 fn an_slo_learns_once_per_forecast_and_only_from_sizes_that_are_ordered() {
     let slo = |mode| ScalingSpec { objective: Objective::Slo(0.01), ..spec(mode) };
     let f = forecast(0, 60.0);
