@@ -31,10 +31,10 @@ cargo build --locked --package sphere --bin sphere
 cargo test --locked --package sphere-e2e --no-run
 
 (cd tests/e2e/controlplane && "$(../../../scripts/go.sh)" test ./internal/...) >&2
-program=$(scripts/controlplane.sh build)
+controlplane=$(scripts/controlplane.sh build)
 if [ -z "${SPHERE_TEST_KUBECONFIG:-}" ] || [ -z "${SPHERE_TEST_HARNESS:-}" ]; then
     data=$logs/controlplane
-    "$program" run --data "$data" >"$logs/controlplane.out" 2>&1 &
+    "$controlplane" run --data "$data" >"$logs/controlplane.out" 2>&1 &
     control=$!
     until grep -q ' s  ready$' "$logs/controlplane.out" 2>/dev/null; do
         kill -0 "$control" 2>/dev/null || { cat "$logs/controlplane.out" >&2; exit 1; }
@@ -47,12 +47,41 @@ fi
 
 began=$SECONDS
 code=0
-# What is shared is broken in `faults` only, and test programs run one after the other; within one, some at a time.
-cargo test --locked --package sphere-e2e --no-fail-fast -- --include-ignored --test-threads="${SPHERE_E2E_THREADS:-4}" "$@" ||
-    code=$?
+# A program of the suite, with its log kept and shown when it ends.
+run() {
+    local program=$1 name
+    shift
+    name=$(basename "$program")
+    name=${name%-*}
+    if (cd tests/e2e && "$program" --include-ignored --test-threads="${SPHERE_E2E_THREADS:-4}" "$@") >"$logs/$name.log" 2>&1; then
+        say "$name: ok after $((SECONDS - began)) s"
+    else
+        cat "$logs/$name.log" >&2
+        say "$name: FAILED after $((SECONDS - began)) s"
+        return 1
+    fi
+}
+# They wait most of their time, so all run side by side; but what is shared is broken in `faults`, which comes last.
+last=
+running=()
+while read -r program; do
+    program=$(realpath "$program")
+    case $program in
+        */faults-*) last=$program ;;
+        *)
+            run "$program" "$@" &
+            running+=($!)
+            ;;
+    esac
+done < <(cargo test --locked --package sphere-e2e --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$/\1/p')
+[ -n "$last" ] || { say "no test programs found"; exit 1; }
+for program in "${running[@]}"; do
+    wait "$program" || code=1
+done
+run "$last" "$@" || code=1
 {
     printf '# End-to-end tests\n\nKubernetes: %s. %d s in total.\n\n' \
-        "$("$program" kubectl --kubeconfig "$SPHERE_TEST_KUBECONFIG" version | sed -n 's/^Server Version: //p')" $((SECONDS - began))
+        "$("$controlplane" kubectl --kubeconfig "$SPHERE_TEST_KUBECONFIG" version | sed -n 's/^Server Version: //p')" $((SECONDS - began))
     printf '| test | result | seconds | figures |\n|---|---|---|---|\n'
     cat "$SPHERE_E2E_ROWS"
 } | tee "$target/e2e.md"
