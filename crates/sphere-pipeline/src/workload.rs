@@ -232,7 +232,10 @@ impl WorkloadSpec {
             found.push(WorkloadProblem { key: key.into(), problem });
         };
         let target = &self.scale_target_ref;
-        if let Err(error) = WorkloadId::new(&self.namespace, &target.kind, &target.name) {
+        if WorkloadId::new(&self.namespace, "Deployment", "web").is_err() {
+            let expected = "a DNS label is expected (a-z, 0-9, '-', at most 63 characters)";
+            problem("namespace", format!("{:?} given; {expected}", self.namespace));
+        } else if let Err(error) = WorkloadId::new(&self.namespace, &target.kind, &target.name) {
             problem("scaleTargetRef", error.to_string());
         }
         if self.metrics.is_empty() {
@@ -348,7 +351,7 @@ mod tests {
             [
                 "minReplicas",
                 "metrics/behavior",
-                "scaleTargetRef",
+                "namespace",
                 "forecast.model",
                 "forecast.demand",
                 "capacityPerPod",
