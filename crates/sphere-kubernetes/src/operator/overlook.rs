@@ -197,16 +197,20 @@ mod tests {
         Verdict { kind, holds: Some(holds), reason, message: "text".into() }
     }
 
-    #[test]
-    fn a_demand_that_can_not_be_measured_is_told_once() {
-        let object = Found {
+    fn found() -> Found {
+        Found {
             key: ObjectKey { namespace: "shop".into(), name: "web".into() },
             uid: "u".into(),
             generation: Some(1),
             created_s: None,
             disabled: false,
             workload: Err(vec![]),
-        };
+        }
+    }
+
+    #[test]
+    fn a_demand_that_can_not_be_measured_is_told_once() {
+        let object = found();
         let missing = [verdict(ConditionType::ForecastReady, false, "NoForecast")];
         let unusable = [verdict(ConditionType::ForecastReady, false, conditions::DEMAND_UNUSABLE)];
         assert_eq!(changes(&object, &[], &missing), []);
@@ -219,14 +223,7 @@ mod tests {
 
     #[test]
     fn people_hear_of_what_changed_and_at_first_sight_only_of_what_is_wrong() {
-        let object = Found {
-            key: ObjectKey { namespace: "shop".into(), name: "web".into() },
-            uid: "u".into(),
-            generation: Some(1),
-            created_s: None,
-            disabled: false,
-            workload: Err(vec![]),
-        };
+        let object = found();
         let good = [
             verdict(ConditionType::AbleToScale, true, "ReadyForNewScale"),
             verdict(ConditionType::Conflict, false, "SoleOwner"),
