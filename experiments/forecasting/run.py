@@ -49,7 +49,7 @@ LIMIT_S = 300
 
 
 def evaluate(args, path, models, stride, cut):
-    """Rows of `sphere evaluate` by model; None where it took too long."""
+    """Rows of `sphere evaluate` by model, or why there are none."""
     command = [args.sphere, "evaluate", "--trace", path, "--every", str(stride), "--output", "json", "--models",
                ",".join([*models, BASELINE]), *cut]
     kept = None
@@ -61,7 +61,9 @@ def evaluate(args, path, models, stride, cut):
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        return None
+        return f"longer than {LIMIT_S // 60} minutes"
+    if done.returncode != 0 and "at no origin" in done.stderr:
+        return "not enough history for a first forecast"
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     rows = {row["model"]: row for row in json.loads(done.stdout)["rows"]}
@@ -99,7 +101,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="only the groups that answer within minutes")
     args = parser.parse_args()
     groups = GROUPS[:3] if args.quick else GROUPS
-    rows, bases, slow = {}, {}, []
+    rows, bases, absent = {}, {}, []
     for label, file, cut in TRACES:
         path = os.path.join(args.data, file)
         if not os.path.exists(path):
@@ -111,8 +113,8 @@ def main():
                 began = time.monotonic()
                 found = evaluate(args, path, part, stride, cut)
                 print(f"{label}: {group}: {', '.join(part)}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-                if found is None:
-                    slow.append(f"{', '.join(part)} on {label}")
+                if isinstance(found, str):
+                    absent.append(f"{', '.join(part)} on {label} ({found})")
                     continue
                 for model in part:
                     rows[model, label] = found[model]
@@ -152,7 +154,7 @@ def main():
         if row:
             print(f"| {model} | {show(1000 * row['fit_ms'], 0) if row['fit_ms'] is not None else '–'} "
                   f"| {show(1000 * row['forecast_ms'], 1) if row['forecast_ms'] is not None else '–'} |")
-    print(f"\nToo slow for {LIMIT_S // 60} minutes: {'; '.join(slow) or 'none'}.")
+    print(f"\nWithout a result: {'; '.join(absent) or 'none'}.")
 
 
 if __name__ == "__main__":
