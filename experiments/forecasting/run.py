@@ -49,7 +49,7 @@ LIMIT_S = 300
 
 
 def evaluate(args, path, models, stride, cut):
-    """Rows of `sphere evaluate` by model, or why there are none."""
+    """Rows of `sphere evaluate` by model, or why there are none; nothing if it shall not run."""
     command = [args.sphere, "evaluate", "--trace", path, "--every", str(stride), "--output", "json", "--models",
                ",".join([*models, BASELINE]), *cut]
     kept = None
@@ -58,6 +58,8 @@ def evaluate(args, path, models, stride, cut):
         kept = pathlib.Path(args.keep) / f"{name}.json"
         if kept.exists():
             return json.loads(kept.read_text())
+        if args.tables:
+            return None
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -98,6 +100,7 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--sphere", default="target/release/sphere")
     parser.add_argument("--keep", help="folder for the answers, so that an interrupted run goes on")
+    parser.add_argument("--tables", action="store_true", help="only write the tables of what --keep has")
     parser.add_argument("--quick", action="store_true", help="only the groups that answer within minutes")
     args = parser.parse_args()
     groups = GROUPS[:3] if args.quick else GROUPS
@@ -113,6 +116,8 @@ def main():
                 began = time.monotonic()
                 found = evaluate(args, path, part, stride, cut)
                 print(f"{label}: {group}: {', '.join(part)}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+                if found is None:
+                    continue
                 if isinstance(found, str):
                     absent.append(f"{', '.join(part)} on {label} ({found})")
                     continue
@@ -128,13 +133,15 @@ def main():
         return ratio(rows[model, label], bases[model, label], key)
 
     for key, name in MEASURES:
-        means = {m: geometric([relative(m, label, key) for label in labels]) for m in models}
         print(f"\n## {name}, relative to `{BASELINE}`\n")
         header("model", "geometric mean", *labels)
-        for model in sorted(models, key=lambda m: means[m] if means[m] is not None else math.inf):
-            cells = [relative(model, label, key) for label in labels]
+        cells_of = {m: [relative(m, label, key) for label in labels] for m in models}
+        means = {m: geometric(cells) for m, cells in cells_of.items()}
+        # Means over fewer traces are no match for the others: they come last.
+        for model in sorted(models, key=lambda m: (None in cells_of[m], means[m] if means[m] is not None else math.inf)):
+            cells = cells_of[model]
             best = "**" if model in ("auto", "sphere") else ""
-            whole = all(c is not None for c in cells)
+            whole = None not in cells
             print(f"| {best}{model}{best} | {show(means[model], 3)}{'' if whole else ' (not on all)'} | "
                   + " | ".join(show(c) for c in cells) + " |")
 
