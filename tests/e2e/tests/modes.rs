@@ -192,3 +192,57 @@ async fn paused_decides_and_touches_nothing_until_resumed() {
     })
     .await;
 }
+
+#[tokio::test]
+#[ignore = "needs a control plane: make e2e"]
+async fn each_kill_switch_stops_what_it_covers_and_lets_go() {
+    let mut report = Report::begin("each_kill_switch_stops_what_it_covers_and_lets_go");
+    let (rig, space, installed) = stage("switch", App::default()).await;
+    let _operator = installed.start("a", json!({})).await;
+    let (home, own) = (installed.home.name.clone(), space.name.clone());
+    let disabled = "autoscaling.sphere.dev/disabled";
+    let annotate = |kind: &'static str, name: String, value: &str| {
+        vec!["annotate".into(), "-n".into(), own.clone(), kind.to_owned(), name, format!("{disabled}{value}")]
+    };
+    let map = |verb: &str, more: &[&str]| {
+        let words = [verb, "configmap", "sphere-kill-switch", "-n", &home];
+        words.iter().chain(more).map(|word| (*word).to_owned()).collect::<Vec<String>>()
+    };
+    let switches = [
+        ("ConfigMap", map("create", &["--from-literal=reason=drill"]), map("delete", &[])),
+        ("namespace", annotate("namespace", own.clone(), "=true"), annotate("namespace", own.clone(), "-")),
+        ("object", annotate("pa", "web".into(), "=yes"), annotate("pa", "web".into(), "-")),
+    ];
+    space.autoscaler("web", json!({"maxReplicas": 10, "mode": "Full"})).await;
+    decided(&space).await;
+    let mut cores = 1.0;
+    for (name, on, off) in switches {
+        let words = |list: &[String]| list.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        rig.kubectl(&on.iter().map(String::as_str).collect::<Vec<_>>(), None).await.unwrap();
+        eventually(&format!("{name}: the status says so ({})", words(&on)), Patience::DECISION, async || {
+            let now = space.read("web").await?;
+            let told = now.condition("AbleToScale").is_some_and(|(_, reason, _)| reason == "KillSwitch");
+            if told { Ok(()) } else { Err(now.0["status"].to_string()) }
+        })
+        .await;
+        let held = space.replicas("web").await.unwrap();
+        cores += 1.0;
+        rig.harness.cores(&space.name, "web", cores).await;
+        throughout(&format!("{name}: nothing is scaled"), Duration::from_secs(60), async || {
+            match space.replicas("web").await? {
+                size if size == held => Ok(()),
+                other => Err(format!("{other} replicas instead of {held}")),
+            }
+        })
+        .await;
+        rig.kubectl(&off.iter().map(String::as_str).collect::<Vec<_>>(), None).await.unwrap();
+        eventually(&format!("{name}: without it, it scales"), Patience::DECISION, async || {
+            match space.replicas("web").await? {
+                size if size > held => Ok(()),
+                other => Err(format!("still {other} replicas")),
+            }
+        })
+        .await;
+        report.figure(format!("{name}: held at {held}"));
+    }
+}
