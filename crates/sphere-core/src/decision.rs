@@ -3,7 +3,7 @@
 //! A [`Decision`] is a value: applying it is another's work. Its ordered [`Reason`]s are one closed set, shared
 //! by status, log, metric label and dashboard.
 
-use crate::{Timestamp, WorkloadId};
+use crate::{Distrust, Timestamp, WorkloadId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -118,6 +118,9 @@ pub enum Reason {
     ForecastNotTrusted {
         /// Its recent loss relative to "demand stays as it is".
         relative_loss: Option<f64>,
+        /// What it lost it for, where the model tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Distrust>,
     },
     /// The forecast can not be meant for this decision: the reactive answer stands.
     ForecastImplausible {
@@ -261,11 +264,13 @@ impl fmt::Display for Reason {
             Reason::HorizonTooShort { lead_s } => {
                 write!(f, "the forecast ends before the lead time of {lead_s:.0} s: reactive")
             }
-            Reason::ForecastNotTrusted { relative_loss: Some(loss) } => {
-                write!(f, "the forecast is not trusted (loss {loss:.2} of no change): reactive")
-            }
-            Reason::ForecastNotTrusted { relative_loss: None } => {
-                write!(f, "the forecast is not trusted yet: reactive")
+            Reason::ForecastNotTrusted { relative_loss, because } => {
+                let loss = relative_loss.map(|loss| format!("loss {loss:.2} of no change"));
+                let why: Vec<String> = because.map(|b| b.to_string()).into_iter().chain(loss).collect();
+                match why.is_empty() {
+                    true => write!(f, "the forecast is not trusted yet: reactive"),
+                    false => write!(f, "the forecast is not trusted ({}): reactive", why.join(", ")),
+                }
             }
             Reason::ForecastImplausible { detail } => {
                 write!(f, "the forecast can not be meant for this decision ({detail}): reactive")
@@ -334,7 +339,7 @@ mod tests {
             Reason::NoForecast,
             Reason::ForecastAhead { replicas: 3, lead_s: 40.0, mean_demand: 1.0, exceedance: 0.1 },
             Reason::ScaleUpLimited { limit: 8 },
-            Reason::ForecastNotTrusted { relative_loss: None },
+            Reason::ForecastNotTrusted { relative_loss: Some(2.0), because: Some(Distrust::Escaped) },
         ] {
             let json = serde_json::to_value(&reason).unwrap();
             assert_eq!(json["reason"], reason.name());

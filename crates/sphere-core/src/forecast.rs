@@ -10,6 +10,7 @@ use crate::{Timestamp, WorkloadId};
 use schemars::JsonSchema;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
 use std::time::Duration;
 
 /// Probability levels of the quantiles a [`Distribution`] holds.
@@ -237,8 +238,32 @@ pub struct StepForecast {
     pub demand: Distribution,
 }
 
+/// Why a forecast is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Distrust {
+    /// Too few forecasts could be compared with what came.
+    TooYoung,
+    /// Its recent loss is far above that of a simple forecast: demand stays as it is, or as it was a week ago.
+    LosesToSimple,
+    /// Demand exceeds its 0.99 quantile again and again.
+    Escaped,
+    /// It was wrong, is not now, and has to show it for a while.
+    Regaining,
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Distrust::TooYoung => "too few forecasts could be compared with what came",
+            Distrust::LosesToSimple => "a simple forecast would have been far better",
+            Distrust::Escaped => "demand exceeds its 0.99 quantile again and again",
+            Distrust::Regaining => "it was wrong, and has to be right for a while longer",
+        })
+    }
+}
+
 /// Whether the forecast has earned the right to act.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// May the forecast drive scaling?
@@ -246,6 +271,47 @@ pub struct Trust {
     /// Recent loss relative to "demand stays as it is"; below 1 is better. Absent until it could be measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_loss: Option<f64>,
+    /// Why it is not trusted, where the model tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Distrust>,
+    /// Share of recent values at or below the 0.95 quantile that was forecast for them. Absent until it could be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<f64>,
+}
+
+/// Whether and how demand repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "verdict", deny_unknown_fields)]
+pub enum Period {
+    /// Too few values were seen.
+    TooYoung,
+    /// Nothing between a few steps and the longest span seen repeats.
+    NotPredictable,
+    /// It repeats.
+    Found {
+        /// After so many milliseconds.
+        ms: i64,
+        /// Autocorrelation at that distance, at most 1.
+        strength: f64,
+    },
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Period::TooYoung => f.write_str("too few values to tell whether demand repeats"),
+            Period::NotPredictable => f.write_str("demand does not repeat"),
+            Period::Found { ms, strength } => {
+                let minutes = *ms as f64 / 60_000.0;
+                let (length, unit) = match minutes {
+                    m if m < 90.0 => (m, "minutes"),
+                    m if m < 36.0 * 60.0 => (m / 60.0, "hours"),
+                    m => (m / 1440.0, "days"),
+                };
+                write!(f, "demand repeats every {length:.1} {unit} (autocorrelation {strength:.2})")
+            }
+        }
+    }
 }
 
 /// Demand of one workload over the coming steps.
@@ -269,6 +335,9 @@ pub struct Forecast {
     pub model_version: u32,
     /// Standing of the model on this workload.
     pub trust: Trust,
+    /// Does demand repeat? Absent where the model does not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<Period>,
 }
 
 impl Forecast {

@@ -14,7 +14,9 @@ mod time;
 mod workload;
 
 pub use decision::{Decision, Mode, Reason};
-pub use forecast::{Distribution, DistributionError, Forecast, QUANTILE_LEVELS, StepForecast, Trust};
+pub use forecast::{
+    Distribution, DistributionError, Distrust, Forecast, Period, QUANTILE_LEVELS, StepForecast, Trust,
+};
 pub use sample::{Sample, SampleError};
 pub use time::Timestamp;
 pub use workload::{ParseWorkloadIdError, WorkloadId};

@@ -1,6 +1,6 @@
 //! What can a caller ask of any forecaster?
 
-use sphere_core::{Distribution, Forecast, StepForecast, Timestamp, Trust};
+use sphere_core::{Distribution, Forecast, Period, StepForecast, Timestamp, Trust};
 use std::time::Duration;
 
 /// Where a forecaster stands on its even time grid.
@@ -91,7 +91,12 @@ pub trait Forecaster: Send {
 
     /// Standing of the model on this series.
     fn trust(&self) -> Trust {
-        Trust { trusted: true, relative_loss: None }
+        Trust { trusted: true, ..Trust::default() }
+    }
+
+    /// Does demand repeat? `None` where the model does not ask.
+    fn period(&self) -> Option<Period> {
+        None
     }
 
     /// The forecast of steps 1..=`horizon`, usable until `valid_for` after the last step seen.
@@ -113,6 +118,7 @@ pub trait Forecaster: Send {
             model: self.name().into(),
             model_version: self.version(),
             trust: self.trust(),
+            period: self.period(),
         })
     }
 }

@@ -54,7 +54,7 @@ mod stored;
 pub mod trees;
 pub mod wavelet;
 
-pub use auto::{AUTO, AutoConfig, AutoForecaster, Period, Verdict};
+pub use auto::{AUTO, AutoConfig, AutoForecaster};
 pub use forecaster::{Forecaster, Grid, NotReady, Observed};
 pub use lead::{LeadConfig, LeadForecaster};
 pub use online::{Online, OnlineConfig, STATE_VERSION};

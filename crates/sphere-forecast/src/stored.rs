@@ -13,7 +13,7 @@ use crate::{
     Online, OnlineConfig, PointModel,
 };
 use serde::{Deserialize, Serialize};
-use sphere_core::{Distribution, Timestamp, Trust};
+use sphere_core::{Distribution, Period, Timestamp, Trust};
 use std::time::Duration;
 
 const MAGIC: &[u8; 4] = b"SPHF";
@@ -193,6 +193,9 @@ impl Forecaster for StoredForecaster {
     }
     fn trust(&self) -> Trust {
         each!(&self.0, f => f.trust())
+    }
+    fn period(&self) -> Option<Period> {
+        each!(&self.0, f => f.period())
     }
 }
 

@@ -86,8 +86,9 @@ pub struct ForecastSpec {
     /// What is forecast; CPU when absent.
     #[serde(default)]
     pub demand: DemandSpec,
-    /// The model: `sphere`, `last`, `mean-6`, `seasonal-naive-1d`, `last-week`, `ses`, `holt`, `damped-holt`,
-    /// `hw-add-1h`, `hw-mul-1d`, `classic`.
+    /// The model: `sphere`, `auto`, `last`, `mean-6`, `seasonal-naive-1d`, `last-week`, `ses`, `holt`, `damped-holt`,
+    /// `hw-add-1h`, `ets`, `theta`, `arima`, `sarimax-1d`, `prophet-1d`, `mstl-1d`, `gbt`, `lstm`, `ensemble(ses;holt)`, …; `sphere
+    /// evaluate --help` explains each.
     #[serde(default = "default_model")]
     pub model: String,
     /// Shortest horizon, 1 to 86400 seconds. The forecast always covers the lead time plus one step; absent: just that.

@@ -60,7 +60,8 @@ impl Foreseen {
             steps: (1..=self.steps as i64).map(step).collect(),
             model: "test".into(),
             model_version: 1,
-            trust: Trust { trusted: self.trusted, relative_loss: None },
+            trust: Trust { trusted: self.trusted, ..Trust::default() },
+            period: None,
         }
     }
 }

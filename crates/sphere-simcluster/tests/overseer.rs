@@ -108,7 +108,8 @@ impl Trial {
             steps: (1..=60).map(|n| StepForecast { at: at(n), demand }).collect(),
             model: "test".into(),
             model_version: 1,
-            trust: Trust { trusted: true, relative_loss: Some(0.5) },
+            trust: Trust { trusted: true, relative_loss: Some(0.5), ..Trust::default() },
+            period: None,
         };
         let value = wire::to_json(&forecast);
         let workload = by_requests("front-end").id.clone();

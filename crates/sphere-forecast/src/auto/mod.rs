@@ -61,15 +61,13 @@ use levels::Levels;
 use mix::{EXPERTS, Opinions};
 use origins::{Origin, Origins};
 use profiles::{Profiles, Usual};
-pub use rhythm::Period;
 use rhythm::Rhythm;
 use ridge::{FEATURES, Features, Ridge};
 use season::Season;
 use serde::{Deserialize, Serialize};
-use sphere_core::{Distribution, QUANTILE_LEVELS, Timestamp, Trust};
+use sphere_core::{Distribution, Period, QUANTILE_LEVELS, Timestamp, Trust};
 use std::time::Duration;
 use target::Target;
-pub use trust::Verdict;
 use trust::{Claim, Skill};
 
 /// Name in the registry.
@@ -209,16 +207,6 @@ impl AutoForecaster {
         }
         let head = self.heads.last()?;
         self.distribution((head.point, head.center), &head.doubt.deviations(&head.scales, head.shift()))
-    }
-
-    /// Why the forecast is trusted or not.
-    pub fn verdict(&self) -> Verdict {
-        self.skill.verdict()
-    }
-
-    /// Does demand repeat, and after how long?
-    pub fn period(&self) -> Period {
-        self.rhythm.period()
     }
 
     /// Are all parts of a restored state of the sizes that its settings ask for?
@@ -600,6 +588,10 @@ impl Forecaster for AutoForecaster {
 
     fn trust(&self) -> Trust {
         self.skill.trust()
+    }
+
+    fn period(&self) -> Option<Period> {
+        Some(self.rhythm.period())
     }
 }
 

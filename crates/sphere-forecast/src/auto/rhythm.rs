@@ -11,6 +11,7 @@
 use super::packed::Shorts;
 use super::profiles::{DAY_MS, HOUR_MS, WEEK_MS};
 use serde::{Deserialize, Serialize};
+use sphere_core::Period;
 
 /// Blocks kept of each width.
 const RING: usize = 96;
@@ -37,22 +38,6 @@ const SPECTRAL: f64 = 0.25;
 const WEAK: f64 = 0.2;
 /// Two estimates of the same period, relative.
 const SAME: f64 = 0.04;
-
-/// Whether and how demand repeats.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Period {
-    /// Too few values were seen.
-    TooYoung,
-    /// Nothing between a few steps and the longest span seen repeats.
-    NotPredictable,
-    /// It repeats.
-    Found {
-        /// After so many milliseconds.
-        ms: i64,
-        /// Autocorrelation at that distance, at most 1.
-        strength: f64,
-    },
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Candidate {

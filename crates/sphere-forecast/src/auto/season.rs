@@ -5,8 +5,8 @@
 //! period is no longer there, and starts again when another takes its place.
 
 use super::profiles::{DAY_MS, HOUR_MS, Profile, WEEK_MS};
-use super::rhythm::Period;
 use serde::{Deserialize, Serialize};
+use sphere_core::Period;
 
 const BINS: i64 = 120;
 /// Share of the way a bin moves to a new mean.

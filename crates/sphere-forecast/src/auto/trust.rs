@@ -7,7 +7,7 @@
 //! regained only after [`REGAIN`] steps without fault.
 
 use serde::{Deserialize, Serialize};
-use sphere_core::Trust;
+use sphere_core::{Distrust, Trust};
 
 const MEMORY: f64 = 120.0;
 /// Forecasts scored before the first trust.
@@ -25,26 +25,10 @@ const MISS_LIMIT: f64 = 0.3;
 /// Steps in a row without fault after which a forecast is trusted again.
 const REGAIN: u32 = 360;
 const LEVEL: f64 = 0.95;
+/// Memory of the share of values below the 0.95 quantile: with 120 it would wander by 1.4 points by chance.
+const COVERAGE_MEMORY: f64 = 720.0;
 /// Speed at which the quantile of a reference's errors is tracked, in mean absolute errors per step.
 const TRACKING: f64 = 0.1;
-
-/// Why a forecast is trusted or not.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Verdict {
-    /// Too few forecasts could be compared with what came.
-    TooYoung,
-    /// It may act.
-    Trusted,
-    /// Its loss is far above that of the last value or of the same hour last week.
-    LosesToSimple,
-    /// Demand exceeds its 0.99 quantile again and again.
-    Escaped,
-    /// It was wrong, is not now, and has to show it for so many steps more.
-    Regaining {
-        /// Steps to go.
-        steps: u32,
-    },
-}
 
 /// What was said of a step, as far as trust looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +69,11 @@ pub(super) struct Skill {
     last: Reference,
     week: Reference,
     misses: f64,
+    /// Share of values at or below the 0.95 quantile.
+    covered: f64,
     good_steps: u32,
-    verdict: Verdict,
+    /// Why it is not trusted.
+    distrust: Option<Distrust>,
 }
 
 fn pinball(error: f64) -> f64 {
@@ -101,8 +88,9 @@ impl Skill {
             last: Reference::default(),
             week: Reference::default(),
             misses: 0.01,
+            covered: LEVEL,
             good_steps: 0,
-            verdict: Verdict::TooYoung,
+            distrust: Some(Distrust::TooYoung),
         }
     }
 
@@ -117,35 +105,37 @@ impl Skill {
         }
         let miss = if actual > claim.q99 { 1.0 } else { 0.0 };
         self.misses += (miss - self.misses) / MEMORY;
+        let covered = if actual <= claim.q95 { 1.0 } else { 0.0 };
+        self.covered += (covered - self.covered) / COVERAGE_MEMORY.min(f64::from(self.count));
         if self.count < FIRST {
             return;
         }
         let loss = self.relative_loss().unwrap_or(1.0);
         let judged = self.count >= JUDGED_FROM;
         if judged && self.misses > MISS_LIMIT {
-            (self.verdict, self.good_steps) = (Verdict::Escaped, 0);
+            (self.distrust, self.good_steps) = (Some(Distrust::Escaped), 0);
         } else if judged && loss > LOSS_LIMIT {
-            (self.verdict, self.good_steps) = (Verdict::LosesToSimple, 0);
-        } else if self.verdict == Verdict::TooYoung {
-            self.verdict = Verdict::Trusted;
-        } else if self.verdict != Verdict::Trusted {
+            (self.distrust, self.good_steps) = (Some(Distrust::LosesToSimple), 0);
+        } else if self.distrust == Some(Distrust::TooYoung) {
+            self.distrust = None;
+        } else if self.distrust.is_some() {
             let good = loss < GOOD_LOSS && self.misses < MISS_LIMIT / 2.0;
             self.good_steps = if good { self.good_steps + 1 } else { 0 };
-            let steps = REGAIN.saturating_sub(self.good_steps);
-            self.verdict = match (good, steps) {
-                (true, 0) => Verdict::Trusted,
-                (true, steps) => Verdict::Regaining { steps },
-                (false, _) => self.verdict,
-            };
+            if self.good_steps >= REGAIN {
+                self.distrust = None;
+            } else if good {
+                self.distrust = Some(Distrust::Regaining);
+            }
         }
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
     pub(super) fn trust(&self) -> Trust {
-        Trust { trusted: self.verdict == Verdict::Trusted, relative_loss: self.relative_loss() }
+        Trust {
+            trusted: self.distrust.is_none(),
+            relative_loss: self.relative_loss(),
+            because: self.distrust,
+            coverage: (f64::from(self.count) >= MEMORY).then_some(self.covered),
+        }
     }
 
     /// Recent loss over that of the better reference; absent until a few dozen could be compared.
@@ -178,6 +168,7 @@ mod tests {
         let regained = steps_until(true, 101.0).expect("it comes back");
         let too_low = steps_until(false, 90.0).expect("demand that escapes costs the trust");
         assert!(too_high < 60 && too_low < 60, "{too_high} {too_low}");
+        assert_eq!(skill.trust().because, Some(Distrust::Escaped));
         assert!(regained >= REGAIN as i32, "{regained}");
     }
 
@@ -189,6 +180,6 @@ mod tests {
             let claim = Claim { last: 100.0, week: Some(actual), q95: 160.0, q99: 170.0 };
             skill.score(actual, &claim, 0.01);
         }
-        assert_eq!(skill.verdict(), Verdict::LosesToSimple);
+        assert_eq!(skill.trust().because, Some(Distrust::LosesToSimple));
     }
 }

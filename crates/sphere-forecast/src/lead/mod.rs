@@ -438,7 +438,7 @@ impl Forecaster for LeadForecaster {
     }
 
     fn trust(&self) -> Trust {
-        self.heads.last().map_or(Trust { trusted: false, relative_loss: None }, |head| head.skill.trust())
+        self.heads.last().map_or(Trust::default(), |head| head.skill.trust())
     }
 }
 

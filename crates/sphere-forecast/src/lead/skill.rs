@@ -10,9 +10,11 @@
 //! only after an hour without fault.
 
 use serde::{Deserialize, Serialize};
-use sphere_core::Trust;
+use sphere_core::{Distrust, Trust};
 
 const MEMORY_STEPS: f64 = 120.0;
+/// Memory of the share of values below the 0.95 quantile: with 120 it would wander by 1.4 points by chance.
+const COVERAGE_MEMORY_STEPS: f64 = 720.0;
 /// Forecasts scored before the first trust.
 pub(super) const FIRST_STEPS: u32 = 18;
 /// Forecasts before their losses count: the margins of a cold start are wide on purpose.
@@ -52,9 +54,12 @@ pub(super) struct Skill {
     naive_error: f64,
     naive_q95: f64,
     misses: f64,
+    /// Share of values at or below the 0.95 quantile.
+    covered: f64,
     count: u32,
     good_steps: u32,
-    trusted: bool,
+    /// Why it is not trusted.
+    distrust: Option<Distrust>,
 }
 
 fn pinball(error: f64) -> f64 {
@@ -69,9 +74,10 @@ impl Skill {
             naive_error: 0.0,
             naive_q95: 0.0,
             misses: 0.01,
+            covered: LEVEL,
             count: 0,
             good_steps: 0,
-            trusted: false,
+            distrust: Some(Distrust::TooYoung),
         }
     }
 
@@ -89,21 +95,35 @@ impl Skill {
         let miss = if actual > claim.q99 { 1.0 } else { 0.0 };
         self.misses += (miss - self.misses) / MEMORY_STEPS;
 
+        let covered = if actual <= claim.q95 { 1.0 } else { 0.0 };
+        self.covered += (covered - self.covered) / COVERAGE_MEMORY_STEPS.min(f64::from(self.count));
+
         let loss = self.relative_loss().unwrap_or(1.0);
+        let judged = self.count >= JUDGED_FROM_STEPS;
         if self.count == FIRST_STEPS {
-            self.trusted = true;
-        } else if self.count >= JUDGED_FROM_STEPS && (loss > LOSS_LIMIT || self.misses > MISS_LIMIT) {
-            self.trusted = false;
-            self.good_steps = 0;
-        } else if !self.trusted && self.count > FIRST_STEPS {
+            self.distrust = None;
+        } else if judged && self.misses > MISS_LIMIT {
+            (self.distrust, self.good_steps) = (Some(Distrust::Escaped), 0);
+        } else if judged && loss > LOSS_LIMIT {
+            (self.distrust, self.good_steps) = (Some(Distrust::LosesToSimple), 0);
+        } else if self.distrust.is_some() && self.count > FIRST_STEPS {
             let good = loss < GOOD_LOSS && self.misses < MISS_LIMIT / 2.0;
             self.good_steps = if good { self.good_steps + 1 } else { 0 };
-            self.trusted = self.good_steps >= REGAIN_STEPS;
+            if self.good_steps >= REGAIN_STEPS {
+                self.distrust = None;
+            } else if good {
+                self.distrust = Some(Distrust::Regaining);
+            }
         }
     }
 
     pub(super) fn trust(&self) -> Trust {
-        Trust { trusted: self.trusted, relative_loss: self.relative_loss() }
+        Trust {
+            trusted: self.distrust.is_none(),
+            relative_loss: self.relative_loss(),
+            because: self.distrust,
+            coverage: (f64::from(self.count) >= MEMORY_STEPS).then_some(self.covered),
+        }
     }
 
     /// Recent loss over that of no change; absent until a few dozen could be compared.
@@ -132,6 +152,7 @@ mod tests {
         let regained = steps_until(true, 101.0).expect("it comes back");
         let too_low = steps_until(false, 90.0).expect("demand that escapes costs the trust");
         assert!(too_high < 60 && too_low < 60, "{too_high} {too_low}");
+        assert_eq!(skill.trust().because, Some(Distrust::Escaped));
         assert!(regained >= REGAIN_STEPS as i32, "{regained}");
     }
 }

@@ -132,6 +132,9 @@ pub struct ForecastStatus {
     /// Share of recent values at or below the forecast 0.95 quantile; 0.95 is ideal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<f64>,
+    /// Whether demand repeats, and after how long, as the model found it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seasonality: Option<String>,
 }
 
 /// A minimum set on a HorizontalPodAutoscaler.

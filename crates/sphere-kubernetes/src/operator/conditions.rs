@@ -12,7 +12,7 @@
 use super::roster::Refusal;
 use crate::api::ConditionType;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use sphere_core::{Decision, Mode, Reason};
+use sphere_core::{Decision, Distrust, Mode, Reason};
 use sphere_pipeline::autoscale::{Outcome, Told};
 use sphere_pipeline::{Applied, Problems, SourceError, TargetError};
 use sphere_scaling::hpa;
@@ -235,9 +235,14 @@ fn trusted(told: &Told<'_>) -> Verdict {
             of(Some(true), "ForecastTrusted", "the forecast has earned the right to act".into())
         }
         Some(trust) => {
-            let reason = Reason::ForecastNotTrusted { relative_loss: trust.relative_loss };
+            let reason =
+                Reason::ForecastNotTrusted { relative_loss: trust.relative_loss, because: trust.because };
             // "Not yet" and "no longer" are different things to whoever reads it.
-            let name = if trust.relative_loss.is_some() { "ForecastNotTrusted" } else { "NotYetTrusted" };
+            let young = match trust.because {
+                Some(because) => because == Distrust::TooYoung,
+                None => trust.relative_loss.is_none(),
+            };
+            let name = if young { "NotYetTrusted" } else { "ForecastNotTrusted" };
             of(Some(false), name, reason.to_string())
         }
     }

@@ -146,8 +146,9 @@ pub fn take_in(
         issued_at: Some(time(forecast.issued_at)),
         valid_until: Some(time(forecast.valid_until)),
         trusted: Some(forecast.trust.trusted),
-        relative_loss: forecast.trust.relative_loss.map(|loss| (loss * 1000.0).round() / 1000.0),
-        coverage: None,
+        relative_loss: forecast.trust.relative_loss.map(thousandths),
+        coverage: forecast.trust.coverage.map(thousandths),
+        seasonality: forecast.period.map(|period| period.to_string()),
     });
     let entry = DecisionStatus::from(decision);
     if says_something_new(status.decisions.first(), &entry) {
@@ -161,6 +162,10 @@ fn says_something_new(last: Option<&DecisionStatus>, entry: &DecisionStatus) -> 
     let Some(last) = last else { return true };
     let names = |of: &DecisionStatus| of.reasons.iter().map(|r| r.reason.clone()).collect::<Vec<_>>();
     entry.applied || (last.desired, last.mode) != (entry.desired, entry.mode) || names(last) != names(entry)
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 fn tenths(span: Duration) -> f64 {

@@ -29,7 +29,8 @@ fn forecast(issued: i64, demand: f64) -> Forecast {
         steps: (1..=40).map(step).collect(),
         model: "test".into(),
         model_version: 1,
-        trust: sphere_core::Trust { trusted: true, relative_loss: None },
+        trust: sphere_core::Trust { trusted: true, ..Default::default() },
+        period: None,
     }
 }
 
@@ -156,7 +157,7 @@ fn in_floor_the_minimum_to_set_is_the_predictive_number_and_goes_back_without_on
 fn a_forecast_that_may_not_be_used_leaves_the_reactive_answer() {
     let good = forecast(0, 30.0);
     let other = "shop/Deployment/other".parse().unwrap();
-    let untrusted = sphere_core::Trust { trusted: false, relative_loss: Some(4.0) };
+    let untrusted = sphere_core::Trust { relative_loss: Some(4.0), ..Default::default() };
     let unusable = [
         (None, SEEN, "NoForecast"),
         (Some(Forecast { valid_until: at(-1), ..good.clone() }), SEEN, "ForecastExpired"),

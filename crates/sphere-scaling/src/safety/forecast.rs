@@ -4,7 +4,7 @@
 //! not listened to, and one that is about another workload or comes from the future is a mistake. The answer is
 //! the step to use, or the named reason why there is none.
 
-use sphere_core::{Forecast, Reason, StepForecast, Timestamp, WorkloadId};
+use sphere_core::{Forecast, Reason, StepForecast, Timestamp, Trust, WorkloadId};
 use std::time::Duration;
 
 /// Can `forecast` be meant for a decision on `workload` at `now`? `Err` is [`Reason::ForecastImplausible`].
@@ -55,7 +55,8 @@ pub fn usable_step<'a>(
     }
     let step = forecast.at(now + lead).ok_or(Reason::HorizonTooShort { lead_s: lead.as_secs_f64() })?;
     if !forecast.trust.trusted {
-        return Err(Reason::ForecastNotTrusted { relative_loss: forecast.trust.relative_loss });
+        let Trust { relative_loss, because, .. } = forecast.trust;
+        return Err(Reason::ForecastNotTrusted { relative_loss, because });
     }
     Ok(step)
 }
@@ -63,7 +64,7 @@ pub fn usable_step<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sphere_core::{Distribution, Trust};
+    use sphere_core::{Distribution, Distrust};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_secs(1_000 + seconds)
@@ -83,7 +84,13 @@ mod tests {
             steps: (1..=15).map(step).collect(),
             model: "test".into(),
             model_version: 1,
-            trust: Trust { trusted, relative_loss: Some(1.5) },
+            trust: Trust {
+                trusted,
+                relative_loss: Some(1.5),
+                because: (!trusted).then_some(Distrust::Escaped),
+                coverage: None,
+            },
+            period: None,
         }
     }
 
@@ -105,7 +112,8 @@ mod tests {
         assert_eq!(reason(Some(&good), 61, lead), Reason::ForecastExpired { expired_s: 1.0 });
         let far = Duration::from_secs(151);
         assert_eq!(reason(Some(&good), 0, far), Reason::HorizonTooShort { lead_s: 151.0 });
-        let not_trusted = Reason::ForecastNotTrusted { relative_loss: Some(1.5) };
+        let not_trusted =
+            Reason::ForecastNotTrusted { relative_loss: Some(1.5), because: Some(Distrust::Escaped) };
         assert_eq!(reason(Some(&doubted), 0, lead), not_trusted);
         // What is too old is too old, whatever else is wrong with it.
         assert_eq!(reason(Some(&doubted), 61, far).name(), "ForecastExpired");

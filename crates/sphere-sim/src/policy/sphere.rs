@@ -163,6 +163,7 @@ impl SpherePolicy {
             model: String::new(),
             model_version: self.forecaster.get().version(),
             trust: self.forecaster.get().trust(),
+            period: self.forecaster.get().period(),
         })
     }
 }

@@ -113,6 +113,7 @@ pub async fn run(settings: &Settings, told: &(dyn Fn(&str) + Sync)) -> anyhow::R
             ("steady_10k_sphere", 10_000, "sphere", 60),
             ("steady_10k_holt", 10_000, "holt", 60),
             ("steady_100k_sphere", 100_000, "sphere", 120),
+            ("steady_100k_auto", 100_000, "auto", 120),
         ] {
             let time = Duration::from_secs((seconds / tenth) as u64);
             let services = Services::connect(kafka, redis, name).await?;

@@ -220,10 +220,15 @@ fn show_text(
     }
     match &forecast {
         Some(forecast) => {
-            let trust = if forecast.trust.trusted { "trusted" } else { "not trusted" };
+            let trust = forecast.trust;
+            let standing = match (trust.trusted, trust.because) {
+                (true, _) => "trusted".into(),
+                (false, None) => "not trusted".into(),
+                (false, Some(because)) => format!("not trusted ({because})"),
+            };
             let _ = writeln!(
                 text,
-                "  forecast   model {}, {trust}, issued {}, valid until {}",
+                "  forecast   model {}, {standing}, issued {}, valid until {}",
                 forecast.model,
                 instant(forecast.issued_at),
                 instant(forecast.valid_until)
@@ -238,6 +243,16 @@ fn show_text(
                     instant(step.at),
                     step.demand.quantile(0.95)
                 );
+            }
+            if let Some(coverage) = trust.coverage {
+                let share = 100.0 * coverage;
+                let _ = writeln!(
+                    text,
+                    "             {share:.1} % of recent values were below what 95 % should be"
+                );
+            }
+            if let Some(period) = forecast.period {
+                let _ = writeln!(text, "             {period}");
             }
         }
         None => text.push_str("  forecast   none, or expired\n"),

@@ -318,7 +318,8 @@ mod tests {
             steps: Vec::new(),
             model: "test".into(),
             model_version: 1,
-            trust: Trust { trusted: true, relative_loss: None },
+            trust: Trust { trusted: true, ..Trust::default() },
+            period: None,
         }
     }
 
