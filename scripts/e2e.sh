@@ -27,8 +27,8 @@ stop() {
 trap stop EXIT
 
 say "building the operator and the tests"
-cargo build --locked --package sphere --bin sphere
-cargo test --locked --package sphere-e2e --no-run
+# Of the workspace, as in `make test`: of single packages, dependencies would be built anew with fewer features.
+cargo test --locked --workspace --no-run
 
 (cd tests/e2e/controlplane && "$(../../../scripts/go.sh)" test ./internal/...) >&2
 controlplane=$(scripts/controlplane.sh build)
@@ -73,7 +73,8 @@ while read -r program; do
             running+=($!)
             ;;
     esac
-done < <(cargo test --locked --package sphere-e2e --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$/\1/p')
+done < <(cargo test --locked --workspace --no-run --message-format json 2>/dev/null |
+    sed -n '/"package_id":"[^"]*tests\/e2e#/s/.*"executable":"\([^"]*\)".*/\1/p' | grep -v '/sphere_e2e-')
 [ -n "$last" ] || { say "no test programs found"; exit 1; }
 for program in "${running[@]}"; do
     wait "$program" || code=1
