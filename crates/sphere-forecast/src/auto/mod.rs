@@ -59,7 +59,7 @@ use doubt::Surroundings;
 use head::{FLAT, Head};
 use levels::Levels;
 use mix::{EXPERTS, Opinions};
-use origins::{Origin, Origins};
+use origins::Origins;
 use profiles::{Profiles, Usual};
 pub use rhythm::Period;
 use rhythm::Rhythm;
@@ -251,6 +251,7 @@ impl AutoForecaster {
             self.levels.restart(value);
             self.jump.restart(value);
             self.origins.restart(value);
+            self.heads.iter_mut().for_each(Head::forget);
             self.rhythm.restart();
             self.since_gap = 0;
         }
@@ -309,18 +310,16 @@ impl AutoForecaster {
         for (a, head) in heads.iter_mut().enumerate() {
             let steps = head.target.to - head.target.from + 1;
             let Some(due) = head.due(*tick).filter(|_| *since_gap >= steps) else { continue };
-            let Some(origin) = origins.at(due) else { continue };
             let actual = (0..steps).map(|age| origins.value(*tick, age)).sum::<f64>() / f64::from(steps);
             if censored && head.expected(due) >= actual {
                 continue;
             }
             if a == last {
-                let (week, q95, q99) = head.claim(due);
-                let week = knows_week.then_some(week);
-                let claim = Claim { last: f64::from(origin.flat[0]), week, q95, q99 };
+                let (last, week, q95, q99) = head.claim(due);
+                let claim = Claim { last, week: knows_week.then_some(week), q95, q99 };
                 skill.score(actual, &claim, 1e-3 * levels.size());
             }
-            let off = head.learn(due, &origin, actual, levels.unit(), levels.usual_spread());
+            let off = head.learn(due, actual, levels.unit(), levels.usual_spread());
             if a == middle {
                 error = Some(off.abs().min(6.0 * head.doubt.usual()));
             }
@@ -335,12 +334,12 @@ impl AutoForecaster {
             return;
         }
         let Self { ridge, origins, heads, tick, .. } = self;
-        let (Some(origin), Some(x)) = (origins.at(due), origins.features(due)) else { return };
+        let Some(then) = origins.seen(due) else { return };
         let deviations = heads.iter().map(|head| {
             let mean = head.target.mean(|h| origins.cleared(*tick, horizon - h));
-            (mean - origin.base) / origin.spread
+            (mean - then.base) / then.spread
         });
-        ridge.learn(&x, deviations);
+        ridge.learn(&then.features, deviations);
     }
 
     fn features(&self, base: f64, spread: f64) -> Features {
@@ -483,15 +482,14 @@ impl AutoForecaster {
             head.point = point;
             head.scales = scales;
             if measured {
-                head.remember(self.tick, &opinions, &said, &inputs, self.levels.raw[BASE]);
+                let around = (self.levels.raw[BASE], spread, freshness);
+                head.remember(self.tick, &opinions, &said, &inputs, around);
+            } else {
+                head.invalidate(self.tick);
             }
         }
         if measured {
-            self.origins.remember(
-                self.tick,
-                &Origin { spread, freshness, base, flat: &flat.map(|v| v as f32) },
-                &x,
-            );
+            self.origins.remember(self.tick, base, spread, &x);
         } else {
             self.origins.invalidate(self.tick);
         }

@@ -4,7 +4,7 @@
 //! written when it ends. The hourly pattern passes a gate: the share of it that regression finds in what came lately, so
 //! that a pattern that does not repeat is worth nothing. Two more profiles hold the usual size of the errors.
 
-use super::packed::Floats;
+use super::packed::{F24, Numbers};
 use super::target::Target;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub(super) struct Profile {
     rate: f32,
     /// One step per bin, so that nothing is interpolated.
     exact: bool,
-    bins: Floats,
+    bins: Numbers<F24>,
     open: usize,
     sum: f64,
     count: u32,
@@ -35,7 +35,7 @@ impl Profile {
             period_ms,
             rate,
             exact: bins * step_ms == period_ms,
-            bins: Floats::filled(bins as usize, f32::NAN),
+            bins: Numbers::filled(bins as usize, f32::NAN.into()),
             open: usize::MAX,
             sum: 0.0,
             count: 0,
@@ -69,8 +69,8 @@ impl Profile {
     }
 
     fn write(&mut self, bin: usize, mean: f64) {
-        let slot = &mut self.bins[bin];
-        *slot = if slot.is_nan() { mean as f32 } else { *slot + self.rate * (mean as f32 - *slot) };
+        let (old, mean) = (self.bins[bin].get(), mean as f32);
+        self.bins[bin] = if old.is_nan() { mean } else { old + self.rate * (mean - old) }.into();
     }
 
     /// Usual value at the instant `ms`.
@@ -81,13 +81,13 @@ impl Profile {
         }
         let position = self.position(ms);
         if self.exact {
-            let value = self.bins[(position as usize).min(n - 1)];
+            let value = self.bins[(position as usize).min(n - 1)].get();
             return (!value.is_nan()).then(|| f64::from(value));
         }
         let x = position - 0.5;
         let low = x.floor();
-        let a = self.bins[if low < 0.0 { n - 1 } else { (low as usize).min(n - 1) }];
-        let b = self.bins[((low + 1.0) as usize) % n];
+        let a = self.bins[if low < 0.0 { n - 1 } else { (low as usize).min(n - 1) }].get();
+        let b = self.bins[((low + 1.0) as usize) % n].get();
         match (a.is_nan(), b.is_nan()) {
             (false, false) => Some(f64::from(a) + (x - low) * f64::from(b - a)),
             (false, true) => Some(f64::from(a)),
@@ -155,7 +155,7 @@ impl Profiles {
 
     /// Has a whole week been seen?
     pub(super) fn knows_week(&self) -> bool {
-        !self.week.bins.is_empty() && self.week.bins.iter().all(|bin| !bin.is_nan())
+        !self.week.bins.is_empty() && self.week.bins.iter().all(|bin| !bin.get().is_nan())
     }
 
     /// The step ending at `end_ms` is now.

@@ -91,7 +91,7 @@ impl Scale {
             fresh: 0,
             origin: 0.0,
             unit: 0.0,
-            ring: Shorts::zeros(RING),
+            ring: Shorts::filled(RING, 0),
             candidate: None,
             day: None,
         }
