@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dense = cost(AutoForecaster::new(AutoConfig::new(STEP, 15)));
     let lead = cost(AutoForecaster::for_lead(AutoConfig::new(STEP, 15)));
     let mut bytes = Vec::new();
-    for steps in [4, 7, 15, 60] {
+    for steps in [1, 4, 7, 15, 20, 40, 60] {
         let mut stored = StoredForecaster::create(AUTO, STEP, steps)?;
         for t in 0..2000 {
             stored.observe(Timestamp::from_secs(10 * t), value(t));

@@ -12,7 +12,7 @@
 //! *Conformal PID Control for Time Series Prediction*, NeurIPS 2023).
 
 use super::levels::TINY;
-use super::packed::Floats;
+use super::packed::{F24, Floats, Numbers, Rounded};
 use crate::lead::scale::{ScaleMixture, Variances};
 use serde::{Deserialize, Serialize};
 use sphere_core::QUANTILE_LEVELS;
@@ -77,10 +77,11 @@ pub(super) struct Doubt {
     pub(super) mixture: ScaleMixture,
     slow_increment: f64,
     scored: u64,
-    histograms: Floats,
+    histograms: Numbers<F24>,
     /// Weight of the next error: grows instead of ageing every bin.
     increment: f64,
     losses: [[f32; SCALES]; JUDGED.len()],
+    #[serde(with = "super::packed::array")]
     offsets: [f32; TRACKED],
     /// Quantiles of each measure's errors; made from the histograms.
     table: Floats,
@@ -108,7 +109,7 @@ impl Doubt {
             mixture: ScaleMixture::new(),
             slow_increment: 1.0,
             scored: 0,
-            histograms: Floats::filled(SCALES * BINS, 0.0),
+            histograms: Numbers::filled(SCALES * BINS, 0.0.into()),
             increment: 1.0,
             losses: [[0.0; SCALES]; JUDGED.len()],
             offsets: [0.0; TRACKED],
@@ -125,7 +126,7 @@ impl Doubt {
         let all: f64 = mass.iter().sum();
         for histogram in doubt.histograms.chunks_exact_mut(BINS) {
             for (h, m) in histogram.iter_mut().zip(&mass) {
-                *h = (PRIOR_MASS * m / all) as f32;
+                *h = ((PRIOR_MASS * m / all) as f32).into();
             }
         }
         doubt.refresh();
@@ -194,23 +195,22 @@ impl Doubt {
             self.offsets[k] = (f64::from(self.offsets[k]) + ADAPTATION * step).clamp(-1.5, 3.0) as f32;
         }
         for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
-            histogram[cell(errors[j] / scales[j])] +=
-                if j == DIRECT { self.slow_increment } else { self.increment } as f32;
+            let increment = if j == DIRECT { self.slow_increment } else { self.increment };
+            let bin = &mut histogram[cell(errors[j] / scales[j])];
+            *bin = (bin.get() + increment as f32).into();
         }
         self.increment /= 1.0 - 1.0 / MEMORY;
         if self.increment > 1e12 {
-            let shrink = (1.0 / self.increment) as f32;
-            for (j, h) in self.histograms.chunks_exact_mut(BINS).enumerate() {
+            for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
                 if j != DIRECT {
-                    h.iter_mut().for_each(|h| *h *= shrink);
+                    shrink(histogram, self.increment);
                 }
             }
             self.increment = 1.0;
         }
         self.slow_increment /= 1.0 - 1.0 / SLOW_MEMORY;
         if self.slow_increment > 1e12 {
-            let shrink = (1.0 / self.slow_increment) as f32;
-            self.histograms[DIRECT * BINS..(DIRECT + 1) * BINS].iter_mut().for_each(|h| *h *= shrink);
+            shrink(&mut self.histograms[DIRECT * BINS..(DIRECT + 1) * BINS], self.slow_increment);
             self.slow_increment = 1.0;
         }
         if self.scored < EAGER || self.scored.is_multiple_of(REFRESH_EVERY) {
@@ -277,6 +277,12 @@ impl Doubt {
     }
 }
 
+/// Divides a histogram by `increment`.
+fn shrink(histogram: &mut [F24], increment: f64) {
+    let unit = (1.0 / increment) as f32;
+    histogram.iter_mut().for_each(|bin| *bin = (unit * bin.get()).into());
+}
+
 /// Weights of the measures, given their mean losses.
 fn weights(losses: &[f32; SCALES]) -> [f64; SCALES] {
     let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
@@ -286,7 +292,8 @@ fn weights(losses: &[f32; SCALES]) -> [f64; SCALES] {
 }
 
 /// Quantiles of a histogram, with a generalised Pareto tail.
-fn quantiles(histogram: &[f32], increment: f64) -> [f64; LEVELS] {
+fn quantiles(histogram: &[F24], increment: f64) -> [f64; LEVELS] {
+    let histogram: [f32; BINS] = std::array::from_fn(|i| histogram[i].get());
     let total: f64 = histogram.iter().map(|&h| f64::from(h)).sum();
     let mut out = [edge(BINS); LEVELS];
     let (mut next, mut below) = (0, 0.0);

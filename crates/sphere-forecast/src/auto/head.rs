@@ -3,7 +3,7 @@
 use super::direct::{Direct, INPUTS, Inputs};
 use super::doubt::{Doubt, SCALES};
 use super::mix::{EXPERTS, Mix, Opinions, Said};
-use super::packed::{F16, Floats, Fractions, Numbers};
+use super::packed::{F16, Floats, Fractions, Numbers, Rounded};
 use super::target::Target;
 use crate::lead::scale::Variances;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ const PENDING: usize = 1 + EXPERTS + SAID + SCALES + VARIANCES;
 const SAID: usize = 5;
 const VARIANCES: usize = size_of::<Variances>() / size_of::<f64>();
 /// Most origins of a target that wait for their step; longer leads are learnt from every n-th origin.
-const MOST_PENDING: u32 = 32;
+const MOST_PENDING: u32 = 20;
 
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -154,7 +154,7 @@ impl Head {
         let unit = 1.0 / spread;
         let demand = |v: &f64| (*v - base) * unit;
         let row = &mut self.pending[slot * PENDING..][..PENDING];
-        row[0] = freshness.into();
+        row[0] = (freshness as f32).into();
         let said = [said.blend, said.pick, said.plain, self.center, said.median];
         let values = opinions
             .iter()
@@ -163,7 +163,7 @@ impl Head {
             .chain(self.scales.map(|v| v * unit))
             .chain(self.doubt.mixture.variances());
         for (cell, v) in row[1..].iter_mut().zip(values) {
-            *cell = v.into();
+            *cell = (v as f32).into();
         }
         self.inputs.write(slot * INPUTS, inputs.iter().map(|x| *x as f32));
     }

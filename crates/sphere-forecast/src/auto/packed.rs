@@ -21,7 +21,7 @@ pub(super) trait Number: Copy {
     /// How many.
     const WIDTH: usize;
     fn bytes(self) -> Self::Bytes;
-    /// From [`Self::WIDTH`] bytes.
+    /// From [`Self::WIDTH`] bytes; `None` of another number of them.
     fn of(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -57,11 +57,6 @@ impl F24 {
     fn to_le_bytes(self) -> [u8; 3] {
         self.0
     }
-
-    pub(super) fn get(self) -> f32 {
-        let [a, b, c] = self.0;
-        f32::from_le_bytes([0, a, b, c])
-    }
 }
 
 impl From<f32> for F24 {
@@ -78,6 +73,8 @@ pub(super) struct F16(u16);
 
 /// Bits of an `f32` below those kept.
 const CUT: u32 = 15;
+/// NaN stays NaN.
+const UNKNOWN: u16 = 0x7FFF;
 /// The smallest exponent kept, in place.
 const LOWEST: u32 = (127 - 63) << 23;
 
@@ -89,19 +86,40 @@ impl F16 {
     fn to_le_bytes(self) -> [u8; 2] {
         self.0.to_le_bytes()
     }
+}
 
-    pub(super) fn get(self) -> f32 {
-        let size = u32::from(self.0 & 0x7FFF);
-        let sign = u32::from(self.0 & 0x8000) << 16;
-        f32::from_bits(if size == 0 { 0 } else { sign | ((size << CUT) + LOWEST) })
+impl From<f32> for F16 {
+    fn from(value: f32) -> Self {
+        if value.is_nan() {
+            return Self(UNKNOWN);
+        }
+        let bits = value.to_bits();
+        let size = ((bits & 0x7FFF_FFFF) + (1 << (CUT - 1))).saturating_sub(LOWEST) >> CUT;
+        Self((bits >> 16 & 0x8000) as u16 | size.min(u32::from(UNKNOWN - 1)) as u16)
     }
 }
 
-impl From<f64> for F16 {
-    fn from(value: f64) -> Self {
-        let bits = (value as f32).to_bits();
-        let size = ((bits & 0x7FFF_FFFF) + (1 << (CUT - 1))).saturating_sub(LOWEST) >> CUT;
-        Self((bits >> 16 & 0x8000) as u16 | size.min(0x7FFF) as u16)
+/// A float in fewer bytes.
+pub(super) trait Rounded: Number + From<f32> {
+    fn get(self) -> f32;
+}
+
+impl Rounded for F24 {
+    fn get(self) -> f32 {
+        let [a, b, c] = self.0;
+        f32::from_le_bytes([0, a, b, c])
+    }
+}
+
+impl Rounded for F16 {
+    fn get(self) -> f32 {
+        let size = u32::from(self.0 & 0x7FFF);
+        let sign = u32::from(self.0 & 0x8000) << 16;
+        match size as u16 {
+            0 => 0.0,
+            UNKNOWN => f32::NAN,
+            _ => f32::from_bits(sign | ((size << CUT) + LOWEST)),
+        }
     }
 }
 
@@ -246,7 +264,7 @@ mod tests {
         #[test]
         fn what_is_kept_in_two_or_three_bytes_is_near_what_it_was(value in prop_oneof![-1e3f64..1e3, -1e18f64..1e18, -1e-15f64..1e-15]) {
             let value = if value.abs() < 1e-18 { 0.0 } else { value };
-            let short = f64::from(F16::from(value).get());
+            let short = f64::from(F16::from(value as f32).get());
             prop_assert!((short - value).abs() <= value.abs() / 511.0, "{short} {value}");
             let long = f64::from(F24::from(value as f32).get());
             prop_assert!((long - value).abs() <= value.abs() / 65_500.0, "{long} {value}");
@@ -255,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_ranges_hold() {
-        assert!(F24::from(f32::NAN).get().is_nan());
+        assert!(F24::from(f32::NAN).get().is_nan() && F16::from(f32::NAN).get().is_nan());
         assert_eq!((F16::from(0.0).get(), F16::from(-1e-30).get()), (0.0, 0.0));
         for (large, sign) in [(1e30, 1.0), (-1e38, -1.0)] {
             let kept = F16::from(large).get() * sign;

@@ -4,7 +4,7 @@
 //! written when it ends. The hourly pattern passes a gate: the share of it that regression finds in what came lately, so
 //! that a pattern that does not repeat is worth nothing. Two more profiles hold the usual size of the errors.
 
-use super::packed::{F24, Numbers};
+use super::packed::{F16, F24, Numbers, Rounded};
 use super::target::Target;
 use serde::{Deserialize, Serialize};
 
@@ -12,21 +12,22 @@ pub(super) const HOUR_MS: i64 = 3_600_000;
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 pub(super) const WEEK_MS: i64 = 7 * DAY_MS;
 
-/// A repeating pattern in bins. Unset bins are NaN.
+/// A repeating pattern in bins. Unset bins are NaN. Deviations and errors need fewer digits than levels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Profile {
+#[serde(bound = "")]
+pub(super) struct Profile<T: Rounded> {
     period_ms: i64,
     /// Share of the way a bin moves to a new mean.
     rate: f32,
     /// One step per bin, so that nothing is interpolated.
     exact: bool,
-    bins: Numbers<F24>,
+    bins: Numbers<T>,
     open: usize,
     sum: f64,
     count: u32,
 }
 
-impl Profile {
+impl<T: Rounded> Profile<T> {
     /// At most `bins` bins, fewer when steps are wider; none when a period has fewer than four steps.
     pub(super) fn new(period_ms: i64, step_ms: i64, bins: i64, rate: f32) -> Self {
         let steps = period_ms / step_ms;
@@ -114,11 +115,11 @@ pub(super) struct Profiles {
     step_ms: i64,
     /// Middle of the step last seen.
     now_ms: i64,
-    day: Profile,
-    week: Profile,
-    hour: Profile,
-    day_error: Profile,
-    hour_error: Profile,
+    day: Profile<F24>,
+    week: Profile<F24>,
+    hour: Profile<F16>,
+    day_error: Profile<F16>,
+    hour_error: Profile<F16>,
     product: f64,
     square: f64,
     gate: f64,
