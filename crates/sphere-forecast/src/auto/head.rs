@@ -24,7 +24,7 @@ const PENDING: usize = 1 + EXPERTS + SAID + SCALES + VARIANCES;
 const SAID: usize = 5;
 const VARIANCES: usize = size_of::<Variances>() / size_of::<f64>();
 /// Most origins of a target that wait for their step; longer leads are learnt from every n-th origin.
-const MOST_PENDING: u32 = 20;
+const MOST_PENDING: u32 = 18;
 
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +97,14 @@ impl Head {
             && self.inputs.len() == slots * INPUTS
             && self.regression.fits()
             && self.doubt.fits()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.marks.heap_bytes()
+            + self.pending.heap_bytes()
+            + self.inputs.heap_bytes()
+            + self.doubt.heap_bytes()
+            + self.regression.heap_bytes()
     }
 
     /// The origin whose target is complete with step `tick`, if this head learns from it.

@@ -24,6 +24,11 @@
 //! | a limit was reached ([`Forecaster::observe_censored`]) | the bound moves the levels; forecasts above it are not held to have been wrong |
 //! | constant series | forecast exactly, with a doubt that shrinks to a 10⁻⁹th of the level |
 //!
+//! A workload takes at most 16 KiB, stored and in memory, at every lead up to 60 steps: sums that small increments are added
+//! to have four bytes a number, levels and histograms three, everything that is read back once, relative to the level and spread
+//! of its origin, two ([`packed`]). Beyond 18 steps a lead is learnt from every n-th origin. On nine series that costs nothing
+//! that shows in three digits (18.6 kB before, 14.8 after at 15 steps).
+//!
 //! What helped, on nine real series (geometric means relative to the founding Holt-Winters fitted afresh; MASE of steps 1
 //! to 15, MASE of the mean of steps 13 to 15, pinball loss at 0.95 of that mean; .844/.773/.808 before): losses in the unit
 //! of hours instead of the local spread −.006/−.007/0; the median of the distribution as a rule −.001/−.004/0; a quick trend
@@ -219,6 +224,18 @@ impl AutoForecaster {
     /// Does demand repeat, and after how long?
     pub fn period(&self) -> Period {
         self.rhythm.period()
+    }
+
+    /// What it takes in memory, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.heads.capacity() * size_of::<Head>()
+            + self.heads.iter().map(Head::heap_bytes).sum::<usize>()
+            + self.profiles.heap_bytes()
+            + self.ridge.heap_bytes()
+            + self.origins.heap_bytes()
+            + self.rhythm.heap_bytes()
+            + self.season.as_ref().map_or(0, |season| size_of::<Season>() + season.heap_bytes())
     }
 
     /// Are all parts of a restored state of the sizes that its settings ask for?

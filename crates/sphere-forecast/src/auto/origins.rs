@@ -56,6 +56,13 @@ impl Origins {
             && self.cleared.len() == new.cleared.len()
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.marks.heap_bytes()
+            + self.features.heap_bytes()
+            + self.values.heap_bytes()
+            + self.cleared.heap_bytes()
+    }
+
     /// For another horizon: values stay, origins are dropped.
     pub(super) fn moved_to(&self, horizon: u32, tick: u64) -> Self {
         let mut new = Self { values: self.values.clone(), ..Self::new(horizon) };
@@ -118,8 +125,11 @@ impl Origins {
         let slot = self.slot(tick);
         let marks = &self.marks[slot * MARKS..][..MARKS];
         let (base, spread) = (f64::from(marks[0]), f64::from(marks[1]));
-        (tick.is_multiple_of(self.every) && spread >= 0.0)
-            .then(|| Seen { base, spread, features: self.features.read(slot * FEATURES) })
+        (tick.is_multiple_of(self.every) && spread >= 0.0).then(|| Seen {
+            base,
+            spread,
+            features: self.features.read(slot * FEATURES),
+        })
     }
 }
 

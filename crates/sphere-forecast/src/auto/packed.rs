@@ -134,6 +134,11 @@ impl<T: Copy> Numbers<T> {
     pub(super) fn filled(len: usize, value: T) -> Self {
         Self(vec![value; len].into_boxed_slice())
     }
+
+    /// Bytes in memory beside the handle.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
 }
 
 impl<T> Deref for Numbers<T> {
@@ -187,6 +192,10 @@ impl<const LIMIT: u8> Fractions<LIMIT> {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 
     /// Values beyond the limit become the limit.

@@ -48,6 +48,10 @@ impl<T: Rounded> Profile<T> {
         self.bins.len() == other.bins.len() && self.period_ms == other.period_ms && self.exact == other.exact
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.bins.heap_bytes()
+    }
+
     /// Position in bins of the instant `ms` since the epoch.
     fn position(&self, ms: i64) -> f64 {
         ms.rem_euclid(self.period_ms) as f64 * (self.bins.len() as f64 / self.period_ms as f64)
@@ -152,6 +156,14 @@ impl Profiles {
             && self.hour.same_as(&new.hour)
             && self.day_error.same_as(&new.day_error)
             && self.hour_error.same_as(&new.hour_error)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.day.heap_bytes()
+            + self.week.heap_bytes()
+            + self.hour.heap_bytes()
+            + self.day_error.heap_bytes()
+            + self.hour_error.heap_bytes()
     }
 
     /// Has a whole week been seen?

@@ -45,6 +45,10 @@ impl Season {
         self.period_ms > 0 && self.profile.same_as(&Profile::<F16>::new(self.period_ms, step_ms, BINS, RATE))
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.profile.heap_bytes()
+    }
+
     /// The season to go on with, given what was found.
     pub(super) fn follow(
         old: Option<Box<Self>>,
