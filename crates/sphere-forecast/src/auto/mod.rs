@@ -41,6 +41,13 @@
 //! behind it on no series since losses are in the unit of hours); origins weighed by their spread in the regressions
 //! (+.002/+.001/+.003); measures of doubt around the last value and a smoothed level (0/0/+.002); squared losses of
 //! the centre in the unit of hours (0/0/+.005).
+//!
+//! What bounds the 0.95 quantile of the mean of steps 13 to 15, in hindsight: the best constant factor on its distance from the
+//! median is 0.95 to 1.00 on eight of the nine series and saves at most 0.4 % there. On RDS it is 0.75 and takes the loss from
+//! 1.054 to 1.030 of the best simple method's, at a coverage of 92.8 %: three quarters of the loss lie around one
+//! level shift that nobody foresees, and the excess in the three days after it, when the doubt is too wide (.18 against .13 of
+//! the simple method's whole loss). On Minikube (coverage 92.2 %) 13 of 166 origins are missed, in five runs: one event more
+//! or less is two points, and the best factor is 0.95 there too.
 
 mod changepoint;
 mod direct;
