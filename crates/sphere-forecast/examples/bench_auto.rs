@@ -4,7 +4,10 @@
 //!
 //! Prints one JSON object: microseconds of one `observe` and of one forecast of 15 steps with all quantiles, learning all steps
 //! (`dense`) or the lead only (`lead`, as the pipeline does), each the fastest of 25 rounds after two days of 10 s steps;
-//! and bytes of the stored state for some leads.
+//! and bytes of the stored state and in memory for some leads.
+
+#[path = "shared/noise.rs"]
+mod noise;
 
 use sphere_core::{Distribution, Timestamp};
 use sphere_forecast::{AUTO, AutoConfig, AutoForecaster, Forecaster, StoredForecaster};
@@ -14,19 +17,17 @@ use std::time::{Duration, Instant};
 const STEP: Duration = Duration::from_secs(10);
 const CALLS: i64 = 2000;
 
-fn value(t: i64) -> f64 {
-    let mut x = (t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    x ^= x >> 31;
-    let noise = (x.wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as f64 / (1u64 << 24) as f64;
-    100.0 + 40.0 * (t as f64 / 1375.0).sin() + 30.0 * noise
+fn series() -> impl Iterator<Item = f64> {
+    (1..).zip(noise::noise()).map(|(t, noise)| 100.0 + 40.0 * (f64::from(t) / 1375.0).sin() + 30.0 * noise)
 }
 
 /// Microseconds of `observe` and of `distributions`.
 fn cost(mut forecaster: AutoForecaster) -> (f64, f64) {
-    let mut t = 0;
+    let mut samples = (1..).map(|t| Timestamp::from_secs(10 * t)).zip(series());
     let mut observe = |forecaster: &mut AutoForecaster| {
-        t += 1;
-        black_box(forecaster.observe(Timestamp::from_secs(10 * t), value(t)));
+        if let Some((at, value)) = samples.next() {
+            black_box(forecaster.observe(at, value));
+        }
     };
     (0..17_280).for_each(|_| observe(&mut forecaster));
     let mut out: Vec<Distribution> = Vec::with_capacity(15);
@@ -46,12 +47,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dense = cost(AutoForecaster::new(AutoConfig::new(STEP, 15)));
     let lead = cost(AutoForecaster::for_lead(AutoConfig::new(STEP, 15)));
     let mut bytes = Vec::new();
-    for steps in [4, 7, 15, 60] {
+    for steps in [1, 4, 7, 15, 20, 40, 60] {
         let mut stored = StoredForecaster::create(AUTO, STEP, steps)?;
-        for t in 0..2000 {
-            stored.observe(Timestamp::from_secs(10 * t), value(t));
+        for (t, value) in (0..2000).zip(series()) {
+            stored.observe(Timestamp::from_secs(10 * t), value);
         }
-        bytes.push(format!("\"{steps}\":{}", stored.save()?.len()));
+        let mut kept = AutoForecaster::for_lead(AutoConfig::new(STEP, steps));
+        kept.observe(Timestamp::from_secs(0), 100.0);
+        bytes.push(format!("\"{steps}\":[{},{}]", stored.save()?.len(), kept.memory_bytes()));
     }
     println!(
         "{{\"dense\":{{\"observe_us\":{:.2},\"forecast_15_us\":{:.2}}},\"lead\":{{\"observe_us\":{:.2},\

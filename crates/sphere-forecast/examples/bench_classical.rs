@@ -6,6 +6,9 @@
 //! ever adds time). `benches/classical.py` times statsmodels and statsforecast on the same numbers. Names end in the number of
 //! values, and the season where there is one.
 
+#[path = "shared/noise.rs"]
+mod noise;
+
 use sphere_core::Timestamp;
 use sphere_forecast::fit::arima::select::{Bounds, select as select_arima};
 use sphere_forecast::fit::arima::{self, Effort, Order};
@@ -19,11 +22,9 @@ use std::time::{Duration, Instant};
 
 /// The series `benches/classical.py` uses: a slope, a season and pseudo-random noise.
 fn series(n: usize, period: usize) -> Vec<f64> {
-    let mut state = 1u64;
     (0..n)
-        .map(|i| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let noise = (state >> 33) as f64 / (1u64 << 31) as f64;
+        .zip(noise::noise())
+        .map(|(i, noise)| {
             let season = (std::f64::consts::TAU * i as f64 / period as f64).sin();
             100.0 + 0.1 * i as f64 + 20.0 * season + 12.0 * noise
         })

@@ -7,6 +7,9 @@
 //! `update_forecast_ns` is one online step of `holt` between refits: a new value, calibration, and 15 steps with
 //! all 17 quantiles. `benches/statsmodels_holt.py` times the same fit in statsmodels, on the same numbers.
 
+#[path = "shared/noise.rs"]
+mod noise;
+
 use sphere_core::{Distribution, Timestamp};
 use sphere_forecast::fit::nonseasonal::{TrendKind, fit};
 use sphere_forecast::fit::seasonal::{self, SeasonKind};
@@ -19,13 +22,9 @@ const STEP: Duration = Duration::from_secs(10);
 
 /// The series `benches/statsmodels_holt.py` uses: a wave, a slope and pseudo-random noise.
 fn series(n: usize) -> Vec<f64> {
-    let mut state = 1u64;
     (0..n)
-        .map(|i| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let noise = (state >> 33) as f64 / (1u64 << 31) as f64;
-            100.0 + 0.3 * i as f64 + 20.0 * (i as f64 / 11.0).sin() + 12.0 * noise
-        })
+        .zip(noise::noise())
+        .map(|(i, noise)| 100.0 + 0.3 * i as f64 + 20.0 * (i as f64 / 11.0).sin() + 12.0 * noise)
         .collect()
 }
 

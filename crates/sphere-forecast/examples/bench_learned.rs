@@ -7,6 +7,9 @@
 //! `lstm_batch_ms` is forward, backward and Adam on 32 sequences of 30, as it has PyTorch do. `gbt_refit_ms` is a training on
 //! seven days of 10 s steps, replay of the features and draw of the rows included.
 
+#[path = "shared/noise.rs"]
+mod noise;
+
 use sphere_forecast::models::{Gbt, GbtConfig, Recurrent, RecurrentConfig};
 use sphere_forecast::neural::{Adam, Lstm, Shape, Tape};
 use sphere_forecast::trees::{Ensemble, Table, TreeParams};
@@ -18,13 +21,9 @@ const STEP: Duration = Duration::from_secs(10);
 
 /// The series of `bench_forecast`: a wave, a slope and pseudo-random noise.
 fn series(n: usize) -> Vec<f64> {
-    let mut state = 1u64;
     (0..n)
-        .map(|i| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let noise = (state >> 33) as f64 / (1u64 << 31) as f64;
-            100.0 + 0.3 * i as f64 + 20.0 * (i as f64 / 11.0).sin() + 12.0 * noise
-        })
+        .zip(noise::noise())
+        .map(|(i, noise)| 100.0 + 0.3 * i as f64 + 20.0 * (i as f64 / 11.0).sin() + 12.0 * noise)
         .collect()
 }
 

@@ -50,6 +50,8 @@ mod online;
 mod point;
 pub mod registry;
 mod rng;
+#[cfg(test)]
+mod series;
 mod stored;
 pub mod trees;
 pub mod wavelet;

@@ -232,7 +232,7 @@ mod tests {
     fn the_state_of_the_default_is_small() {
         for name in ["sphere", "auto"] {
             let bytes = taught(name).save().unwrap().len();
-            assert!(bytes <= 17 << 10, "{name}: {bytes} bytes");
+            assert!(bytes <= 16 << 10, "{name}: {bytes} bytes");
         }
     }
 

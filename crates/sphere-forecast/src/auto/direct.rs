@@ -44,6 +44,10 @@ impl Direct {
         self.sums.len() == PAIRS + 2 * INPUTS
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.sums.heap_bytes()
+    }
+
     pub(super) fn predict(&self, x: &Inputs) -> f64 {
         self.sums[PAIRS + INPUTS..].iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum()
     }

@@ -12,7 +12,7 @@
 //! *Conformal PID Control for Time Series Prediction*, NeurIPS 2023).
 
 use super::levels::TINY;
-use super::packed::Floats;
+use super::packed::{F16, F24, Numbers, Rounded};
 use crate::lead::scale::{ScaleMixture, Variances};
 use serde::{Deserialize, Serialize};
 use sphere_core::QUANTILE_LEVELS;
@@ -77,13 +77,14 @@ pub(super) struct Doubt {
     pub(super) mixture: ScaleMixture,
     slow_increment: f64,
     scored: u64,
-    histograms: Floats,
+    histograms: Numbers<F24>,
     /// Weight of the next error: grows instead of ageing every bin.
     increment: f64,
     losses: [[f32; SCALES]; JUDGED.len()],
+    #[serde(with = "super::packed::array")]
     offsets: [f32; TRACKED],
     /// Quantiles of each measure's errors; made from the histograms.
-    table: Floats,
+    table: Numbers<F16>,
 }
 
 /// Where bin edges lie, in measures.
@@ -95,8 +96,12 @@ fn edge(i: usize) -> f64 {
 }
 
 fn cell(u: f64) -> usize {
-    let position = ((4.0 * u).asinh() + REACH) / BIN_WIDTH;
-    (position.max(0.0) as usize).min(BINS - 1)
+    EDGES[1..BINS].partition_point(|edge| *edge <= u)
+}
+
+/// Quantile of one measure's errors, by the level's place on the grid.
+fn quantile(table: &[F16], measure: usize, level: usize) -> f64 {
+    f64::from(table[measure * LEVELS + level].get())
 }
 
 impl Doubt {
@@ -108,11 +113,11 @@ impl Doubt {
             mixture: ScaleMixture::new(),
             slow_increment: 1.0,
             scored: 0,
-            histograms: Floats::filled(SCALES * BINS, 0.0),
+            histograms: Numbers::filled(SCALES * BINS, 0.0.into()),
             increment: 1.0,
             losses: [[0.0; SCALES]; JUDGED.len()],
             offsets: [0.0; TRACKED],
-            table: Floats::filled(SCALES * LEVELS, 0.0),
+            table: Numbers::filled(SCALES * LEVELS, F16::default()),
         };
         // Between normal and Laplace, with mean absolute value 1.
         let density = |u: f64| (-u * u / (0.9 + 0.75 * u.abs())).exp();
@@ -125,7 +130,7 @@ impl Doubt {
         let all: f64 = mass.iter().sum();
         for histogram in doubt.histograms.chunks_exact_mut(BINS) {
             for (h, m) in histogram.iter_mut().zip(&mass) {
-                *h = (PRIOR_MASS * m / all) as f32;
+                *h = ((PRIOR_MASS * m / all) as f32).into();
             }
         }
         doubt.refresh();
@@ -134,6 +139,10 @@ impl Doubt {
 
     pub(super) fn fits(&self) -> bool {
         self.histograms.len() == SCALES * BINS && self.table.len() == SCALES * LEVELS
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.histograms.heap_bytes() + self.table.heap_bytes()
     }
 
     /// The measures of the usual error for a forecast of `point`, all positive.
@@ -182,7 +191,7 @@ impl Doubt {
         let unit = 1.0 / (self.usual + TINY);
         for ((tau, at), losses) in JUDGED.into_iter().zip(JUDGED_AT).zip(&mut self.losses) {
             for (j, loss) in losses.iter_mut().enumerate() {
-                let over = errors[j] - f64::from(self.table[j * LEVELS + at]) * scales[j];
+                let over = errors[j] - quantile(&self.table, j, at) * scales[j];
                 let pinball = if over > 0.0 { tau * over } else { (tau - 1.0) * over };
                 *loss += JUDGEMENT * ((pinball * unit).min(20.0) as f32 - *loss);
             }
@@ -194,23 +203,22 @@ impl Doubt {
             self.offsets[k] = (f64::from(self.offsets[k]) + ADAPTATION * step).clamp(-1.5, 3.0) as f32;
         }
         for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
-            histogram[cell(errors[j] / scales[j])] +=
-                if j == DIRECT { self.slow_increment } else { self.increment } as f32;
+            let increment = if j == DIRECT { self.slow_increment } else { self.increment };
+            let bin = &mut histogram[cell(errors[j] / scales[j])];
+            *bin = (bin.get() + increment as f32).into();
         }
         self.increment /= 1.0 - 1.0 / MEMORY;
         if self.increment > 1e12 {
-            let shrink = (1.0 / self.increment) as f32;
-            for (j, h) in self.histograms.chunks_exact_mut(BINS).enumerate() {
+            for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
                 if j != DIRECT {
-                    h.iter_mut().for_each(|h| *h *= shrink);
+                    shrink(histogram, self.increment);
                 }
             }
             self.increment = 1.0;
         }
         self.slow_increment /= 1.0 - 1.0 / SLOW_MEMORY;
         if self.slow_increment > 1e12 {
-            let shrink = (1.0 / self.slow_increment) as f32;
-            self.histograms[DIRECT * BINS..(DIRECT + 1) * BINS].iter_mut().for_each(|h| *h *= shrink);
+            shrink(&mut self.histograms[DIRECT * BINS..(DIRECT + 1) * BINS], self.slow_increment);
             self.slow_increment = 1.0;
         }
         if self.scored < EAGER || self.scored.is_multiple_of(REFRESH_EVERY) {
@@ -226,8 +234,7 @@ impl Doubt {
     /// Deviation of the median.
     pub(super) fn median(&self, scales: &[f64; SCALES], shift: f64) -> f64 {
         let weights = weights(&self.losses[0]);
-        let q: f64 =
-            (0..SCALES).map(|j| weights[j] * scales[j] * f64::from(self.table[j * LEVELS + I_50])).sum();
+        let q: f64 = (0..SCALES).map(|j| weights[j] * scales[j] * quantile(&self.table, j, I_50)).sum();
         q + weights[DIRECT] * shift
     }
 
@@ -238,6 +245,8 @@ impl Doubt {
     /// Average of the measures' quantiles, and of the measures.
     fn uncorrected(&self, scales: &[f64; SCALES], shift: f64) -> ([f64; LEVELS], f64) {
         let weights = self.losses.each_ref().map(weights);
+        let scaled: [[f64; SCALES]; JUDGED.len()] =
+            weights.map(|row| std::array::from_fn(|j| row[j] * scales[j]));
         let mut out = [0.0; LEVELS];
         for (k, q) in out.iter_mut().enumerate() {
             let judged = if k < I_95 {
@@ -247,12 +256,10 @@ impl Doubt {
             } else {
                 2
             };
-            *q = (0..SCALES)
-                .map(|j| weights[judged][j] * scales[j] * f64::from(self.table[j * LEVELS + k]))
-                .sum::<f64>()
-                + weights[judged][DIRECT] * shift;
+            let sum: f64 = (0..SCALES).map(|j| scaled[judged][j] * quantile(&self.table, j, k)).sum();
+            *q = sum + weights[judged][DIRECT] * shift;
         }
-        (out, (0..SCALES).map(|j| weights[1][j] * scales[j]).sum())
+        (out, scaled[1].iter().sum())
     }
 
     /// Deviations from the forecast at all levels, not necessarily in order.
@@ -271,10 +278,16 @@ impl Doubt {
             let quantiles =
                 quantiles(histogram, if j == DIRECT { self.slow_increment } else { self.increment });
             for (slot, q) in row.iter_mut().zip(quantiles) {
-                *slot = q as f32;
+                *slot = (q as f32).into();
             }
         }
     }
+}
+
+/// Divides a histogram by `increment`.
+fn shrink(histogram: &mut [F24], increment: f64) {
+    let unit = (1.0 / increment) as f32;
+    histogram.iter_mut().for_each(|bin| *bin = (unit * bin.get()).into());
 }
 
 /// Weights of the measures, given their mean losses.
@@ -286,7 +299,8 @@ fn weights(losses: &[f32; SCALES]) -> [f64; SCALES] {
 }
 
 /// Quantiles of a histogram, with a generalised Pareto tail.
-fn quantiles(histogram: &[f32], increment: f64) -> [f64; LEVELS] {
+fn quantiles(histogram: &[F24], increment: f64) -> [f64; LEVELS] {
+    let histogram: [f32; BINS] = std::array::from_fn(|i| histogram[i].get());
     let total: f64 = histogram.iter().map(|&h| f64::from(h)).sum();
     let mut out = [edge(BINS); LEVELS];
     let (mut next, mut below) = (0, 0.0);

@@ -3,30 +3,38 @@
 use super::direct::{Direct, INPUTS, Inputs};
 use super::doubt::{Doubt, SCALES};
 use super::mix::{EXPERTS, Mix, Opinions, Said};
-use super::origins::Origin;
-use super::packed::{Floats, Fractions};
+use super::packed::{F16, Floats, Fractions, Numbers, Rounded};
 use super::target::Target;
 use crate::lead::scale::Variances;
 use serde::{Deserialize, Serialize};
 
 /// Experts that say the same for every step ahead.
 pub(super) const FLAT: usize = 8;
+/// Index of the last value among the experts.
+const LAST: usize = 0;
 /// Index of the week's profile among the experts.
 const WEEK: usize = 13;
 /// Index of the direct regression among the experts.
 const DIRECT: usize = 14;
-/// Opinions that differ from step to step, what the mix said, and the measures of doubt.
-const PENDING: usize = EXPERTS - FLAT + 5 + SCALES + VARIANCES + 1;
+/// Base level and spread of an origin.
+const MARKS: usize = 2;
+/// How fresh the last shift was, what the experts and the mix said, the measures of doubt.
+const PENDING: usize = 1 + EXPERTS + SAID + SCALES + VARIANCES;
+/// What the mix said.
+const SAID: usize = 5;
 const VARIANCES: usize = size_of::<Variances>() / size_of::<f64>();
 /// Most origins of a target that wait for their step; longer leads are learnt from every n-th origin.
-const MOST_PENDING: u32 = 32;
+const MOST_PENDING: u32 = 18;
 
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Head {
     pub(super) target: Target,
     every: u64,
-    pending: Floats,
+    /// What `pending` is relative to; the spread is negative where nothing was measured.
+    marks: Floats,
+    /// Demand as distance from the base level in spreads.
+    pending: Numbers<F16>,
     /// What the direct regression saw, cut at 20.
     inputs: Fractions<20>,
     pub(super) mix: Mix,
@@ -49,7 +57,8 @@ impl Head {
         Self {
             target,
             every: u64::from(every),
-            pending: Floats::filled(slots * PENDING, 0.0),
+            marks: Floats::filled(slots * MARKS, -1.0),
+            pending: Numbers::filled(slots * PENDING, F16::default()),
             inputs: Fractions::zeros(slots * INPUTS),
             mix: Mix::new(),
             doubt: Doubt::new(),
@@ -83,52 +92,109 @@ impl Head {
         let every = self.target.to.div_ceil(MOST_PENDING);
         let slots = (self.target.to / every + 1) as usize;
         self.every == u64::from(every)
+            && self.marks.len() == slots * MARKS
             && self.pending.len() == slots * PENDING
             && self.inputs.len() == slots * INPUTS
             && self.regression.fits()
             && self.doubt.fits()
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.marks.heap_bytes()
+            + self.pending.heap_bytes()
+            + self.inputs.heap_bytes()
+            + self.doubt.heap_bytes()
+            + self.regression.heap_bytes()
+    }
+
     /// The origin whose target is complete with step `tick`, if this head learns from it.
     pub(super) fn due(&self, tick: u64) -> Option<u64> {
-        tick.checked_sub(u64::from(self.target.to)).filter(|origin| origin.is_multiple_of(self.every))
+        let origin = tick.checked_sub(u64::from(self.target.to))?;
+        (self.learns_from(origin) && self.marks[self.slot(origin) * MARKS + 1] >= 0.0).then_some(origin)
     }
 
-    fn slot(&self, origin: u64) -> usize {
-        let slots = self.pending.len() / PENDING;
-        ((origin / self.every) % slots as u64) as usize
+    /// Origins that can wait for their target.
+    pub(super) fn slots(&self) -> usize {
+        self.pending.len() / PENDING
     }
 
-    fn cells(&self, origin: u64) -> std::ops::Range<usize> {
-        let slot = self.slot(origin);
-        slot * PENDING..(slot + 1) * PENDING
+    /// Does this head learn from `origin`?
+    pub(super) fn learns_from(&self, origin: u64) -> bool {
+        origin.is_multiple_of(self.every)
     }
 
-    /// Remembers what was said at `origin`.
+    /// Where `origin` waits.
+    pub(super) fn slot(&self, origin: u64) -> usize {
+        ((origin / self.every) % self.slots() as u64) as usize
+    }
+
+    /// Drops what was said and has not come yet.
+    pub(super) fn forget(&mut self) {
+        self.marks.fill(-1.0);
+    }
+
+    /// Nothing was measured at `origin`.
+    pub(super) fn invalidate(&mut self, origin: u64) {
+        if self.learns_from(origin) {
+            let slot = self.slot(origin);
+            self.marks[slot * MARKS..][..MARKS].fill(-1.0);
+        }
+    }
+
+    /// Remembers what was said at `origin`, where demand was at `base` with a local `spread` and the last shift
+    /// `freshness` old.
     pub(super) fn remember(
         &mut self,
         origin: u64,
         opinions: &Opinions,
         said: &Said,
         inputs: &Inputs,
-        base: f64,
+        (base, spread, freshness): (f64, f64, f64),
     ) {
-        if !origin.is_multiple_of(self.every) {
+        if !self.learns_from(origin) {
             return;
         }
-        let cells = self.cells(origin);
-        let variances = self.doubt.mixture.variances();
-        let values = opinions[FLAT..]
+        let slot = self.slot(origin);
+        let marks = [base as f32, spread as f32];
+        self.marks[slot * MARKS..][..MARKS].copy_from_slice(&marks);
+        // Relative to what will be read back.
+        let [base, spread] = marks.map(f64::from);
+        let unit = 1.0 / spread;
+        let demand = |v: &f64| (*v - base) * unit;
+        let row = &mut self.pending[slot * PENDING..][..PENDING];
+        row[0] = (freshness as f32).into();
+        let said = [said.blend, said.pick, said.plain, self.center, said.median];
+        let values = opinions
             .iter()
-            .chain([&said.blend, &said.pick, &said.plain, &self.center, &said.median])
-            .chain(&self.scales)
-            .chain(&variances)
-            .chain([&base]);
-        for (slot, v) in self.pending[cells].iter_mut().zip(values) {
-            *slot = *v as f32;
+            .chain(&said)
+            .map(demand)
+            .chain(self.scales.map(|v| v * unit))
+            .chain(self.doubt.mixture.variances());
+        for (cell, v) in row[1..].iter_mut().zip(values) {
+            *cell = (v as f32).into();
         }
-        let cell = self.slot(origin) * INPUTS;
-        self.inputs.write(cell, inputs.iter().map(|x| *x as f32));
+        self.inputs.write(slot * INPUTS, inputs.iter().map(|x| *x as f32));
+    }
+
+    /// What was said at `origin`.
+    fn recall(&self, origin: u64) -> Recalled {
+        let slot = self.slot(origin);
+        let [base, spread] = [0, 1].map(|i| f64::from(self.marks[slot * MARKS + i]));
+        let row = &self.pending[slot * PENDING..][..PENDING];
+        let raw = |i: usize| f64::from(row[i].get());
+        let demand = |i: usize| base + spread * raw(i);
+        let [blend, pick, plain, center, median] = std::array::from_fn(|i| demand(1 + EXPERTS + i));
+        let after = 1 + EXPERTS + SAID;
+        Recalled {
+            base,
+            spread,
+            freshness: raw(0),
+            opinions: std::array::from_fn(|k| demand(1 + k)),
+            said: Said { blend, pick, plain, point: center, center, median },
+            // What was too small to be told from 0 must not become a division by it.
+            scales: std::array::from_fn(|j| (spread * raw(after + j)).max(1e-12 * spread)),
+            variances: std::array::from_fn(|j| raw(after + SCALES + j)),
+        }
     }
 
     /// How far the direct regression lies from the centre.
@@ -138,56 +204,36 @@ impl Head {
 
     /// The centre of what was said at `origin`.
     pub(super) fn expected(&self, origin: u64) -> f64 {
-        f64::from(self.pending[self.cells(origin)][EXPERTS - FLAT + 3])
+        self.recall(origin).said.center
     }
 
-    /// Opinion of the week's profile and the quantiles 0.95 and 0.99 for what was said at `origin`.
-    pub(super) fn claim(&self, origin: u64) -> (f64, f64, f64) {
-        let said = &self.pending[self.cells(origin)];
-        let (experts, rest) = said.split_at(EXPERTS - FLAT);
-        let scales = std::array::from_fn(|j| f64::from(rest[5 + j]));
-        let point = f64::from(rest[3]);
-        let direct = f64::from(experts[DIRECT - FLAT]);
-        let deviations = self.doubt.deviations(&scales, direct - point);
-        (f64::from(experts[WEEK - FLAT]), point + deviations[9], point + deviations[11])
+    /// Last value, opinion of the week's profile, and the quantiles 0.95 and 0.99 for what was said at `origin`.
+    pub(super) fn claim(&self, origin: u64) -> (f64, f64, f64, f64) {
+        let Recalled { opinions, said, scales, .. } = self.recall(origin);
+        let deviations = self.doubt.deviations(&scales, opinions[DIRECT] - said.center);
+        (opinions[LAST], opinions[WEEK], said.center + deviations[9], said.center + deviations[11])
     }
 
-    /// Learns that `actual` came of what was said at `origin`, when `known` was known; `usual` is the usual spread.
-    /// Returns the error.
-    pub(super) fn learn(
-        &mut self,
-        origin: u64,
-        known: &Origin<'_>,
-        actual: f64,
-        unit: f64,
-        usual: f64,
-    ) -> f64 {
-        let Origin { flat, spread, freshness, .. } = *known;
-        let cells = self.cells(origin);
-        let said_then = &self.pending[cells];
-        let mut opinions = [0.0; EXPERTS];
-        for (o, v) in opinions.iter_mut().zip(flat.iter().chain(said_then)) {
-            *o = f64::from(*v);
-        }
-        let rest = &said_then[EXPERTS - FLAT..];
-        let [blend, pick, plain, point, median] = std::array::from_fn(|i| f64::from(rest[i]));
-        let scales = std::array::from_fn(|j| f64::from(rest[5 + j]));
-        let after = &rest[5 + SCALES..];
-        let variances = std::array::from_fn(|j| f64::from(after[j]));
-        let base = f64::from(after[VARIANCES]);
+    /// Learns that `actual` came of what was said at `origin`; `usual` is the usual spread. Returns the error.
+    pub(super) fn learn(&mut self, origin: u64, actual: f64, unit: f64, usual: f64) -> f64 {
+        let then = self.recall(origin);
         let inputs = self.inputs.read::<INPUTS>(self.slot(origin) * INPUTS).map(f64::from);
-        self.regression.learn(&inputs, (actual - base) / spread);
-        self.mix.learn(
-            &opinions,
-            &Said { blend, pick, plain, point, center: point, median },
-            actual,
-            spread,
-            usual,
-            freshness,
-        );
-        let error = actual - point;
-        let direct = opinions[DIRECT];
-        self.doubt.learn(error, &scales, direct - point, direct, unit, &variances);
+        self.regression.learn(&inputs, (actual - then.base) / then.spread);
+        self.mix.learn(&then.opinions, &then.said, actual, then.spread, usual, then.freshness);
+        let error = actual - then.said.center;
+        let direct = then.opinions[DIRECT];
+        self.doubt.learn(error, &then.scales, direct - then.said.center, direct, unit, &then.variances);
         error
     }
+}
+
+/// What was said at one origin.
+struct Recalled {
+    base: f64,
+    spread: f64,
+    freshness: f64,
+    opinions: Opinions,
+    said: Said,
+    scales: [f64; SCALES],
+    variances: Variances,
 }

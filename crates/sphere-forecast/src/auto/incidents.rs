@@ -1,7 +1,8 @@
 //! What do shifts, spikes, outages, retry storms, gaps and limits do to the forecast?
 
-use super::tests::{at, lead, noise};
+use super::tests::lead;
 use super::*;
+use crate::series::{at, noise};
 
 /// The usual day of these tests: a wave around 100 with noise.
 fn usual(t: i64) -> f64 {

@@ -24,6 +24,11 @@
 //! | a limit was reached ([`Forecaster::observe_censored`]) | the bound moves the levels; forecasts above it are not held to have been wrong |
 //! | constant series | forecast exactly, with a doubt that shrinks to a 10⁻⁹th of the level |
 //!
+//! A workload takes at most 16 KiB, stored and in memory, at every lead up to 60 steps of 10 s or more (17 of 1 s): sums that small increments are added
+//! to have four bytes a number, levels and histograms three, everything that is read back once, relative to the level and spread
+//! of its origin, two ([`packed`]). Beyond 18 steps a lead is learnt from every n-th origin. On nine series that costs nothing
+//! that shows in three digits (18.6 kB before, 14.8 after at 15 steps).
+//!
 //! What helped, on nine real series (geometric means relative to the founding Holt-Winters fitted afresh; MASE of steps 1
 //! to 15, MASE of the mean of steps 13 to 15, pinball loss at 0.95 of that mean; .844/.773/.808 before): losses in the unit
 //! of hours instead of the local spread −.006/−.007/0; the median of the distribution as a rule −.001/−.004/0; a quick trend
@@ -36,6 +41,13 @@
 //! behind it on no series since losses are in the unit of hours); origins weighed by their spread in the regressions
 //! (+.002/+.001/+.003); measures of doubt around the last value and a smoothed level (0/0/+.002); squared losses of
 //! the centre in the unit of hours (0/0/+.005).
+//!
+//! What bounds the 0.95 quantile of the mean of steps 13 to 15, in hindsight: the best constant factor on its distance from the
+//! median is 0.95 to 1.00 on eight of the nine series and saves at most 0.4 % there. On RDS it is 0.75 and takes the loss from
+//! 1.054 to 1.030 of the best simple method's, at a coverage of 92.8 %: three quarters of the loss lie around one
+//! level shift that nobody foresees, and the excess in the three days after it, when the doubt is too wide (.18 against .13 of
+//! the simple method's whole loss). On Minikube (coverage 92.2 %) 13 of 166 origins are missed, in five runs: one event more
+//! or less is two points, and the best factor is 0.95 there too.
 
 mod changepoint;
 mod direct;
@@ -59,7 +71,7 @@ use doubt::Surroundings;
 use head::{FLAT, Head};
 use levels::Levels;
 use mix::{EXPERTS, Opinions};
-use origins::{Origin, Origins};
+use origins::Origins;
 use profiles::{Profiles, Usual};
 use rhythm::Rhythm;
 use ridge::{FEATURES, Features, Ridge};
@@ -209,6 +221,18 @@ impl AutoForecaster {
         self.distribution((head.point, head.center), &head.doubt.deviations(&head.scales, head.shift()))
     }
 
+    /// What it takes in memory, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.heads.capacity() * size_of::<Head>()
+            + self.heads.iter().map(Head::heap_bytes).sum::<usize>()
+            + self.profiles.heap_bytes()
+            + self.ridge.heap_bytes()
+            + self.origins.heap_bytes()
+            + self.rhythm.heap_bytes()
+            + self.season.as_ref().map_or(0, |season| size_of::<Season>() + season.heap_bytes())
+    }
+
     /// Are all parts of a restored state of the sizes that its settings ask for?
     pub(crate) fn is_consistent(&self) -> bool {
         let horizon = self.config.horizon;
@@ -239,6 +263,7 @@ impl AutoForecaster {
             self.levels.restart(value);
             self.jump.restart(value);
             self.origins.restart(value);
+            self.heads.iter_mut().for_each(Head::forget);
             self.rhythm.restart();
             self.since_gap = 0;
         }
@@ -297,18 +322,16 @@ impl AutoForecaster {
         for (a, head) in heads.iter_mut().enumerate() {
             let steps = head.target.to - head.target.from + 1;
             let Some(due) = head.due(*tick).filter(|_| *since_gap >= steps) else { continue };
-            let Some(origin) = origins.at(due) else { continue };
             let actual = (0..steps).map(|age| origins.value(*tick, age)).sum::<f64>() / f64::from(steps);
             if censored && head.expected(due) >= actual {
                 continue;
             }
             if a == last {
-                let (week, q95, q99) = head.claim(due);
-                let week = knows_week.then_some(week);
-                let claim = Claim { last: f64::from(origin.flat[0]), week, q95, q99 };
+                let (last, week, q95, q99) = head.claim(due);
+                let claim = Claim { last, week: knows_week.then_some(week), q95, q99 };
                 skill.score(actual, &claim, 1e-3 * levels.size());
             }
-            let off = head.learn(due, &origin, actual, levels.unit(), levels.usual_spread());
+            let off = head.learn(due, actual, levels.unit(), levels.usual_spread());
             if a == middle {
                 error = Some(off.abs().min(6.0 * head.doubt.usual()));
             }
@@ -323,12 +346,12 @@ impl AutoForecaster {
             return;
         }
         let Self { ridge, origins, heads, tick, .. } = self;
-        let (Some(origin), Some(x)) = (origins.at(due), origins.features(due)) else { return };
+        let Some(then) = origins.seen(due) else { return };
         let deviations = heads.iter().map(|head| {
             let mean = head.target.mean(|h| origins.cleared(*tick, horizon - h));
-            (mean - origin.base) / origin.spread
+            (mean - then.base) / then.spread
         });
-        ridge.learn(&x, deviations);
+        ridge.learn(&then.features, deviations);
     }
 
     fn features(&self, base: f64, spread: f64) -> Features {
@@ -471,15 +494,14 @@ impl AutoForecaster {
             head.point = point;
             head.scales = scales;
             if measured {
-                head.remember(self.tick, &opinions, &said, &inputs, self.levels.raw[BASE]);
+                let around = (self.levels.raw[BASE], spread, freshness);
+                head.remember(self.tick, &opinions, &said, &inputs, around);
+            } else {
+                head.invalidate(self.tick);
             }
         }
         if measured {
-            self.origins.remember(
-                self.tick,
-                &Origin { spread, freshness, base, flat: &flat.map(|v| v as f32) },
-                &x,
-            );
+            self.origins.remember(self.tick, base, spread, &x);
         } else {
             self.origins.invalidate(self.tick);
         }

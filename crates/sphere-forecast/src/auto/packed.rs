@@ -1,105 +1,201 @@
 //! How are many small numbers kept and stored in little room?
 //!
-//! As 32-bit floats, or, where the range is known, as 16-bit fractions of it; in a stored state as raw bytes, where
-//! MessagePack would take a byte more for each.
+//! [`Numbers`] of one kind, as raw bytes in a stored state, where MessagePack would take a byte more for each:
+//!
+//! | kind | bytes | for |
+//! |---|---|---|
+//! | `f32` | 4 | sums that small increments are added to |
+//! | [`F24`] | 3 | levels, to a 65,000th of themselves |
+//! | [`F16`] | 2 | what is read once or twice, to a 500th of itself: deviations in local spreads, scales, variances |
+//! | `i16` | 2 | fractions of a known range |
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// A fixed number of 32-bit floats.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Floats(Vec<f32>);
+/// A number with a fixed number of bytes.
+pub(super) trait Number: Copy {
+    /// The bytes, lowest first.
+    type Bytes: AsRef<[u8]>;
+    /// How many.
+    const WIDTH: usize;
+    fn bytes(self) -> Self::Bytes;
+    /// From [`Self::WIDTH`] bytes; `None` of another number of them.
+    fn of(bytes: &[u8]) -> Option<Self>;
+}
 
-impl Floats {
-    pub(super) fn filled(len: usize, value: f32) -> Self {
-        Self(vec![value; len])
+macro_rules! number {
+    ($type:ty, $width:literal) => {
+        impl Number for $type {
+            type Bytes = [u8; $width];
+            const WIDTH: usize = $width;
+            fn bytes(self) -> [u8; $width] {
+                self.to_le_bytes()
+            }
+            fn of(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self::from_le_bytes)
+            }
+        }
+    };
+}
+
+number!(f32, 4);
+number!(F24, 3);
+number!(F16, 2);
+number!(i16, 2);
+
+/// The upper three bytes of an `f32`: relative error at most 2⁻¹⁶. NaN stays NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct F24([u8; 3]);
+
+impl F24 {
+    fn from_le_bytes(bytes: [u8; 3]) -> Self {
+        Self(bytes)
+    }
+
+    fn to_le_bytes(self) -> [u8; 3] {
+        self.0
     }
 }
 
-impl Deref for Floats {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
+impl From<f32> for F24 {
+    fn from(value: f32) -> Self {
+        let [_, a, b, c] = value.to_bits().saturating_add(0x80).to_le_bytes();
+        if value.is_nan() { Self([0, 0xC0, 0x7F]) } else { Self([a, b, c]) }
+    }
+}
+
+/// A sign, seven bits of exponent and eight of mantissa: relative error at most 2⁻⁹ between 10⁻¹⁹ and 10¹⁹, what is larger
+/// becomes the largest, what is smaller 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct F16(u16);
+
+/// Bits of an `f32` below those kept.
+const CUT: u32 = 15;
+/// NaN stays NaN.
+const UNKNOWN: u16 = 0x7FFF;
+/// The smallest exponent kept, in place.
+const LOWEST: u32 = (127 - 63) << 23;
+
+impl F16 {
+    fn from_le_bytes(bytes: [u8; 2]) -> Self {
+        Self(u16::from_le_bytes(bytes))
+    }
+
+    fn to_le_bytes(self) -> [u8; 2] {
+        self.0.to_le_bytes()
+    }
+}
+
+impl From<f32> for F16 {
+    fn from(value: f32) -> Self {
+        if value.is_nan() {
+            return Self(UNKNOWN);
+        }
+        let bits = value.to_bits();
+        let size = ((bits & 0x7FFF_FFFF) + (1 << (CUT - 1))).saturating_sub(LOWEST) >> CUT;
+        Self((bits >> 16 & 0x8000) as u16 | size.min(u32::from(UNKNOWN - 1)) as u16)
+    }
+}
+
+/// A float in fewer bytes.
+pub(super) trait Rounded: Number + From<f32> {
+    fn get(self) -> f32;
+}
+
+impl Rounded for F24 {
+    fn get(self) -> f32 {
+        let [a, b, c] = self.0;
+        f32::from_le_bytes([0, a, b, c])
+    }
+}
+
+impl Rounded for F16 {
+    fn get(self) -> f32 {
+        let size = u32::from(self.0 & 0x7FFF);
+        let sign = u32::from(self.0 & 0x8000) << 16;
+        match size as u16 {
+            0 => 0.0,
+            UNKNOWN => f32::NAN,
+            _ => f32::from_bits(sign | ((size << CUT) + LOWEST)),
+        }
+    }
+}
+
+/// A fixed number of numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Numbers<T>(Box<[T]>);
+
+pub(super) type Floats = Numbers<f32>;
+pub(super) type Shorts = Numbers<i16>;
+
+impl<T: Copy> Numbers<T> {
+    pub(super) fn filled(len: usize, value: T) -> Self {
+        Self(vec![value; len].into_boxed_slice())
+    }
+
+    /// Bytes in memory beside the handle.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}
+
+impl<T> Deref for Numbers<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
         &self.0
     }
 }
 
-impl DerefMut for Floats {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Numbers<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.0
     }
 }
 
-impl Serialize for Floats {
+impl<T: Number> Serialize for Numbers<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|v| v.to_le_bytes()).collect();
-        serializer.serialize_bytes(&bytes)
+        store(self, serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Floats {
+impl<'de, T: Number> Deserialize<'de> for Numbers<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = deserializer.deserialize_byte_buf(Bytes)?;
-        let (numbers, rest) = bytes.as_chunks::<4>();
-        if !rest.is_empty() {
-            return Err(de::Error::invalid_length(bytes.len(), &"four bytes a number"));
-        }
-        Ok(Self(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()))
+        load(deserializer).map(|values| Self(values.into_boxed_slice()))
     }
 }
 
-/// A fixed number of 16-bit integers.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Shorts(Vec<i16>);
-
-impl Shorts {
-    pub(super) fn zeros(len: usize) -> Self {
-        Self(vec![0; len])
-    }
+fn store<T: Number, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut bytes = Vec::with_capacity(values.len() * T::WIDTH);
+    values.iter().for_each(|v| bytes.extend_from_slice(v.bytes().as_ref()));
+    serializer.serialize_bytes(&bytes)
 }
 
-impl Deref for Shorts {
-    type Target = [i16];
-    fn deref(&self) -> &[i16] {
-        &self.0
-    }
-}
-
-impl DerefMut for Shorts {
-    fn deref_mut(&mut self) -> &mut [i16] {
-        &mut self.0
-    }
-}
-
-impl Serialize for Shorts {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|v| v.to_le_bytes()).collect();
-        serializer.serialize_bytes(&bytes)
-    }
-}
-
-impl<'de> Deserialize<'de> for Shorts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = deserializer.deserialize_byte_buf(Bytes)?;
-        let (numbers, rest) = bytes.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(de::Error::invalid_length(bytes.len(), &"two bytes a number"));
-        }
-        Ok(Self(numbers.iter().map(|b| i16::from_le_bytes(*b)).collect()))
-    }
+fn load<'de, T: Number, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let bytes = deserializer.deserialize_byte_buf(Bytes(PhantomData::<T>))?;
+    bytes
+        .chunks(T::WIDTH)
+        .map(T::of)
+        .collect::<Option<_>>()
+        .ok_or_else(|| de::Error::invalid_length(bytes.len(), &Bytes(PhantomData::<T>)))
 }
 
 /// A fixed number of values in ±`LIMIT`, each within a 32767th of that.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Fractions<const LIMIT: u8>(Shorts);
 
 impl<const LIMIT: u8> Fractions<LIMIT> {
     pub(super) fn zeros(len: usize) -> Self {
-        Self(Shorts::zeros(len))
+        Self(Shorts::filled(len, 0))
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 
     /// Values beyond the limit become the limit.
@@ -119,13 +215,13 @@ impl<const LIMIT: u8> Fractions<LIMIT> {
 /// Most bytes one array of a state may have; guards against a damaged length.
 const LONGEST: usize = 4 << 20;
 
-struct Bytes;
+struct Bytes<T>(PhantomData<T>);
 
-impl<'de> de::Visitor<'de> for Bytes {
+impl<'de, T: Number> de::Visitor<'de> for Bytes<T> {
     type Value = Vec<u8>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the bytes of numbers")
+        write!(f, "the bytes of numbers of {} bytes each", T::WIDTH)
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
@@ -149,23 +245,48 @@ impl<'de> de::Visitor<'de> for Bytes {
 
 /// For `#[serde(with)]` of an array.
 pub(super) mod array {
-    use super::Floats;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use super::{load, store};
+    use serde::{Deserializer, Serializer, de::Error};
 
     pub(in super::super) fn serialize<S: Serializer, const N: usize>(
         values: &[f32; N],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        Floats(values.to_vec()).serialize(serializer)
+        store(values, serializer)
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
         deserializer: D,
     ) -> Result<[f32; N], D::Error> {
-        let values = Floats::deserialize(deserializer)?;
-        values
-            .0
+        load::<f32, D>(deserializer)?
             .try_into()
             .map_err(|other: Vec<f32>| D::Error::invalid_length(other.len(), &"another number"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_kept_in_two_or_three_bytes_is_near_what_it_was(value in prop_oneof![-1e3f64..1e3, -1e18f64..1e18, -1e-15f64..1e-15]) {
+            let value = if value.abs() < 1e-18 { 0.0 } else { value };
+            let short = f64::from(F16::from(value as f32).get());
+            prop_assert!((short - value).abs() <= value.abs() / 511.0, "{short} {value}");
+            let long = f64::from(F24::from(value as f32).get());
+            prop_assert!((long - value).abs() <= value.abs() / 65_500.0, "{long} {value}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_ranges_hold() {
+        assert!(F24::from(f32::NAN).get().is_nan() && F16::from(f32::NAN).get().is_nan());
+        assert_eq!((F16::from(0.0).get(), F16::from(-1e-30).get()), (0.0, 0.0));
+        for (large, sign) in [(1e30, 1.0), (-1e38, -1.0)] {
+            let kept = F16::from(large).get() * sign;
+            assert!(kept.is_finite() && kept > 1e18, "{kept}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! written when it ends. The hourly pattern passes a gate: the share of it that regression finds in what came lately, so
 //! that a pattern that does not repeat is worth nothing. Two more profiles hold the usual size of the errors.
 
-use super::packed::Floats;
+use super::packed::{F16, F24, Numbers, Rounded};
 use super::target::Target;
 use serde::{Deserialize, Serialize};
 
@@ -12,21 +12,22 @@ pub(super) const HOUR_MS: i64 = 3_600_000;
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
 pub(super) const WEEK_MS: i64 = 7 * DAY_MS;
 
-/// A repeating pattern in bins. Unset bins are NaN.
+/// A repeating pattern in bins. Unset bins are NaN. Deviations and errors need fewer digits than levels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Profile {
+#[serde(bound = "")]
+pub(super) struct Profile<T: Rounded> {
     period_ms: i64,
     /// Share of the way a bin moves to a new mean.
     rate: f32,
     /// One step per bin, so that nothing is interpolated.
     exact: bool,
-    bins: Floats,
+    bins: Numbers<T>,
     open: usize,
     sum: f64,
     count: u32,
 }
 
-impl Profile {
+impl<T: Rounded> Profile<T> {
     /// At most `bins` bins, fewer when steps are wider; none when a period has fewer than four steps.
     pub(super) fn new(period_ms: i64, step_ms: i64, bins: i64, rate: f32) -> Self {
         let steps = period_ms / step_ms;
@@ -35,7 +36,7 @@ impl Profile {
             period_ms,
             rate,
             exact: bins * step_ms == period_ms,
-            bins: Floats::filled(bins as usize, f32::NAN),
+            bins: Numbers::filled(bins as usize, f32::NAN.into()),
             open: usize::MAX,
             sum: 0.0,
             count: 0,
@@ -45,6 +46,10 @@ impl Profile {
     /// Is it of the same shape?
     pub(super) fn same_as(&self, other: &Self) -> bool {
         self.bins.len() == other.bins.len() && self.period_ms == other.period_ms && self.exact == other.exact
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.bins.heap_bytes()
     }
 
     /// Position in bins of the instant `ms` since the epoch.
@@ -69,8 +74,8 @@ impl Profile {
     }
 
     fn write(&mut self, bin: usize, mean: f64) {
-        let slot = &mut self.bins[bin];
-        *slot = if slot.is_nan() { mean as f32 } else { *slot + self.rate * (mean as f32 - *slot) };
+        let (old, mean) = (self.bins[bin].get(), mean as f32);
+        self.bins[bin] = if old.is_nan() { mean } else { old + self.rate * (mean - old) }.into();
     }
 
     /// Usual value at the instant `ms`.
@@ -81,13 +86,13 @@ impl Profile {
         }
         let position = self.position(ms);
         if self.exact {
-            let value = self.bins[(position as usize).min(n - 1)];
+            let value = self.bins[(position as usize).min(n - 1)].get();
             return (!value.is_nan()).then(|| f64::from(value));
         }
         let x = position - 0.5;
         let low = x.floor();
-        let a = self.bins[if low < 0.0 { n - 1 } else { (low as usize).min(n - 1) }];
-        let b = self.bins[((low + 1.0) as usize) % n];
+        let a = self.bins[if low < 0.0 { n - 1 } else { (low as usize).min(n - 1) }].get();
+        let b = self.bins[((low + 1.0) as usize) % n].get();
         match (a.is_nan(), b.is_nan()) {
             (false, false) => Some(f64::from(a) + (x - low) * f64::from(b - a)),
             (false, true) => Some(f64::from(a)),
@@ -114,11 +119,11 @@ pub(super) struct Profiles {
     step_ms: i64,
     /// Middle of the step last seen.
     now_ms: i64,
-    day: Profile,
-    week: Profile,
-    hour: Profile,
-    day_error: Profile,
-    hour_error: Profile,
+    day: Profile<F24>,
+    week: Profile<F24>,
+    hour: Profile<F16>,
+    day_error: Profile<F16>,
+    hour_error: Profile<F16>,
     product: f64,
     square: f64,
     gate: f64,
@@ -153,9 +158,17 @@ impl Profiles {
             && self.hour_error.same_as(&new.hour_error)
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.day.heap_bytes()
+            + self.week.heap_bytes()
+            + self.hour.heap_bytes()
+            + self.day_error.heap_bytes()
+            + self.hour_error.heap_bytes()
+    }
+
     /// Has a whole week been seen?
     pub(super) fn knows_week(&self) -> bool {
-        !self.week.bins.is_empty() && self.week.bins.iter().all(|bin| !bin.is_nan())
+        !self.week.bins.is_empty() && self.week.bins.iter().all(|bin| !bin.get().is_nan())
     }
 
     /// The step ending at `end_ms` is now.

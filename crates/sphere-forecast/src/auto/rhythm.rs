@@ -42,10 +42,16 @@ const SAME: f64 = 0.04;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Candidate {
     /// Blocks.
-    lag: f64,
-    strength: f64,
+    lag: f32,
+    strength: f32,
     /// Looks that agreed; from two on it counts.
     looks: u8,
+}
+
+impl Candidate {
+    fn new(lag: f64, strength: f64, looks: u8) -> Self {
+        Self { lag: lag as f32, strength: strength as f32, looks }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,7 +82,7 @@ impl Scale {
             fresh: 0,
             origin: 0.0,
             unit: 0.0,
-            ring: Shorts::zeros(RING),
+            ring: Shorts::filled(RING, 0),
             candidate: None,
             day: None,
         }
@@ -162,17 +168,17 @@ impl Scale {
         let new = peak(&r[..=longest], strong)
             .filter(|&(lag, _)| size >= ROUNDING && spectral_share(x, lag) >= SPECTRAL);
         self.candidate = match (self.candidate, new) {
-            (Some(old), Some((lag, strength))) if (lag / old.lag - 1.0).abs() < SAME => {
-                let lag = old.lag + 0.5 * (lag - old.lag);
-                Some(Candidate { lag, strength, looks: (old.looks + 1).min(3) })
+            (Some(old), Some((lag, strength))) if (lag / f64::from(old.lag) - 1.0).abs() < SAME => {
+                let lag = 0.5 * (f64::from(old.lag) + lag);
+                Some(Candidate::new(lag, strength, (old.looks + 1).min(3)))
             }
-            (Some(old), _) if old.looks > 1 && old.lag <= longest as f64 => {
+            (Some(old), _) if old.looks > 1 && old.lag <= longest as f32 => {
                 // A burst may hide a period for a while; one that is gone is dropped.
-                let strength = between(&r, old.lag);
-                let looks = if strength < WEAK { old.looks - 1 } else { old.looks };
-                Some(Candidate { strength, looks, ..old })
+                let lag = f64::from(old.lag);
+                let strength = between(&r, lag);
+                Some(Candidate::new(lag, strength, old.looks - u8::from(strength < WEAK)))
             }
-            (_, Some((lag, strength))) => Some(Candidate { lag, strength, looks: 1 }),
+            (_, Some((lag, strength))) => Some(Candidate::new(lag, strength, 1)),
             (_, None) => None,
         };
     }
@@ -284,6 +290,11 @@ impl Rhythm {
             && self.scales.iter().zip(blocks(step_ms)).all(|(s, b)| s.block == b && s.ring.len() == RING)
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.scales.capacity() * size_of::<Scale>()
+            + self.scales.iter().map(|s| s.ring.heap_bytes()).sum::<usize>()
+    }
+
     /// Time was lost: the blocks no longer follow each other. What was found stays until it is looked for again.
     pub(super) fn restart(&mut self) {
         for scale in &mut self.scales {
@@ -314,13 +325,13 @@ impl Rhythm {
             let counts = |s: &Scale| s.candidate.filter(|c| c.looks > 1);
             self.scales.iter().filter_map(move |s| counts(s).map(|c| (s, c)))
         };
-        let strongest = found().map(|(_, c)| c.strength).fold(0.0, f64::max);
+        let strongest = found().map(|(_, c)| c.strength).fold(0.0, f32::max);
         // A period shorter than a block shows there too, as a multiple of itself: the narrowest blocks know best.
         let found = found().find(|(_, c)| c.strength >= 0.6 * strongest);
         match found {
             Some((scale, c)) => {
-                let ms = c.lag * f64::from(scale.block) * self.step_ms as f64;
-                Period::Found { ms: on_the_clock(ms), strength: c.strength.clamp(0.0, 1.0) }
+                let ms = f64::from(c.lag) * f64::from(scale.block) * self.step_ms as f64;
+                Period::Found { ms: on_the_clock(ms), strength: f64::from(c.strength).clamp(0.0, 1.0) }
             }
             None if self.scales.iter().any(|s| s.known() >= FIRST_LOOK) => Period::NotPredictable,
             None => Period::TooYoung,
@@ -345,13 +356,7 @@ fn on_the_clock(ms: f64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(i: i64) -> f64 {
-        let mut x = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        x ^= x >> 29;
-        x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (x >> 11) as f64 / (1u64 << 53) as f64 - 0.5
-    }
+    use crate::series::noise;
 
     /// The verdict after `steps` steps of 10 s.
     fn verdict(steps: i64, demand: impl FnMut(i64) -> f64) -> Period {

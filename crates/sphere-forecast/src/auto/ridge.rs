@@ -71,6 +71,10 @@ impl Ridge {
             && self.weights.len() == targets * FEATURES
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.gram.heap_bytes() + self.cross.heap_bytes() + self.weights.heap_bytes()
+    }
+
     fn row(&self, target: usize) -> &[f32] {
         &self.weights[target * FEATURES..(target + 1) * FEATURES]
     }

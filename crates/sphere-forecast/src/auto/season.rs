@@ -4,6 +4,7 @@
 //! from a level as slow as the period, at most [`BINS`] bins, and a fast level of what is left. It ends when the
 //! period is no longer there, and starts again when another takes its place.
 
+use super::packed::F16;
 use super::profiles::{DAY_MS, HOUR_MS, Profile, WEEK_MS};
 use serde::{Deserialize, Serialize};
 use sphere_core::Period;
@@ -20,7 +21,7 @@ const SAME: f64 = 0.03;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Season {
     period_ms: i64,
-    profile: Profile,
+    profile: Profile<F16>,
     level: f64,
     left: f64,
     gain: f64,
@@ -41,7 +42,11 @@ impl Season {
     }
 
     pub(super) fn fits(&self, step_ms: i64) -> bool {
-        self.period_ms > 0 && self.profile.same_as(&Profile::new(self.period_ms, step_ms, BINS, RATE))
+        self.period_ms > 0 && self.profile.same_as(&Profile::<F16>::new(self.period_ms, step_ms, BINS, RATE))
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.profile.heap_bytes()
     }
 
     /// The season to go on with, given what was found.

@@ -1,25 +1,11 @@
 //! Properties of the forecaster for every series.
 
 use super::*;
+use crate::series::{STEP, at, noise};
 use proptest::prelude::*;
-
-const STEP: Duration = Duration::from_secs(10);
-
-pub(super) fn at(step: i64) -> Timestamp {
-    Timestamp::from_secs(step * 10)
-}
 
 pub(super) fn lead(lead: u32) -> AutoForecaster {
     AutoForecaster::for_lead(AutoConfig::new(STEP, lead))
-}
-
-/// Deterministic noise in [-0.5, 0.5).
-pub(super) fn noise(i: i64) -> f64 {
-    let mut x = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    x ^= x >> 29;
-    x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x ^= x >> 32;
-    (x >> 11) as f64 / (1u64 << 53) as f64 - 0.5
 }
 
 #[test]
@@ -228,6 +214,36 @@ fn a_state_whose_parts_do_not_fit_together_is_found_out() {
     let mut state = serde_json::to_value(&f).unwrap();
     state["config"]["horizon"] = 9.into();
     assert!(!serde_json::from_value::<AutoForecaster>(state).unwrap().is_consistent());
+}
+
+#[test]
+fn no_lead_takes_more_than_sixteen_kibibytes() {
+    // With a period that no clock has, which is one more profile.
+    let demand = |t: i64| 100.0 + if t % 77 < 30 { 50.0 } else { 0.0 } + 10.0 * noise(t);
+    // Short steps need two more widths of blocks to see a week.
+    for (seconds, largest) in [(10, 16 << 10), (300, 16 << 10), (1, 17 << 10)] {
+        let step = Duration::from_secs(seconds);
+        for steps in 1..=60 {
+            let mut f = AutoForecaster::for_lead(AutoConfig::new(step, steps));
+            let mut stored = crate::StoredForecaster::create(AUTO, step, steps).unwrap();
+            // Only one lead sees enough to find the period: the size does not depend on the lead it is found at.
+            let known = if steps == 60 { 3000 } else { 100 };
+            for t in 0..known {
+                let at = Timestamp(t * step.as_millis() as i64);
+                f.observe(at, demand(t));
+                stored.observe(at, demand(t));
+            }
+            let season = 400;
+            let room = if f.season.is_some() { largest } else { largest - season };
+            let bytes = stored.save().unwrap().len();
+            assert!(bytes <= room, "{step:?}, lead {steps}: {bytes} bytes stored");
+            assert!(f.memory_bytes() <= room, "{step:?}, lead {steps}: {} bytes", f.memory_bytes());
+            if steps == 60 {
+                let found = f.season.as_ref().expect("a period that is there");
+                assert!(size_of::<Season>() + found.heap_bytes() <= season, "{step:?}");
+            }
+        }
+    }
 }
 
 proptest! {
