@@ -3,6 +3,8 @@
 use super::tests::lead;
 use super::*;
 use crate::series::{at, noise};
+use crate::{Forecaster, Observed};
+use sphere_core::Period;
 
 /// The usual day of these tests: a wave around 100 with noise.
 fn usual(t: i64) -> f64 {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::series::{STEP, at, noise};
+use crate::{Forecaster, NotReady, Observed};
 use proptest::prelude::*;
 
 pub(super) fn lead(lead: u32) -> AutoForecaster {

@@ -168,6 +168,10 @@ mod tests {
         let regained = steps_until(true, 101.0).expect("it comes back");
         let too_low = steps_until(false, 90.0).expect("demand that escapes costs the trust");
         assert!(too_high < 60 && too_low < 60, "{too_high} {too_low}");
+        for i in 0..60 {
+            let claim = Claim { last: 100.0, week: None, q95: 90.0, q99: 91.0 };
+            skill.score(100.0 + wobble(i), &claim, 1e-3);
+        }
         assert_eq!(skill.trust().because, Some(Distrust::Escaped));
         assert!(regained >= REGAIN as i32, "{regained}");
     }

@@ -152,6 +152,9 @@ mod tests {
         let regained = steps_until(true, 101.0).expect("it comes back");
         let too_low = steps_until(false, 90.0).expect("demand that escapes costs the trust");
         assert!(too_high < 60 && too_low < 60, "{too_high} {too_low}");
+        for i in 0..60 {
+            skill.score(100.0 + wobble(i), &Claim { value: 100.0, q95: 90.0, q99: 91.0 });
+        }
         assert_eq!(skill.trust().because, Some(Distrust::Escaped));
         assert!(regained >= REGAIN_STEPS as i32, "{regained}");
     }
