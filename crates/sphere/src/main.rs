@@ -8,7 +8,9 @@ use clap::Parser;
 use std::process::ExitCode;
 
 /// 100,000 models between the messages that pass them by: with glibc's allocator the forecaster takes twice the memory.
-#[cfg(not(target_env = "msvc"))]
+/// Not in builds for tests: some run under libfaketime, which asks for memory while this allocator, starting, asks it for the
+/// time, and neither ever answers.
+#[cfg(not(any(target_env = "msvc", debug_assertions)))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
