@@ -43,10 +43,11 @@
 //! the centre in the unit of hours (0/0/+.005).
 //!
 //! Nor did boosted trees as one more voice, trained on the series' own history as [`Gbt`](crate::models::Gbt) does, asked on trial and
-//! heard only where they would have saved errors (origins every tenth step): −.004/−.002/−.001, of which a level shift can
-//! take back more; a fixed quarter of them everywhere −.009/−.009/−.004 before the shift of RDS, which costs 6 %; trees on what
-//! `auto` leaves over −.011/−.007. On equal origins trees alone are behind (.886/.816/.912 against .845/.785/.772). So no
-//! model is trained in the background; one ensemble for many like workloads was not tried, for want of such data.
+//! heard only where they would have saved errors (origins every tenth step): −.004/−.002/−.001, once they are silenced after a level
+//! shift, which costs RDS 6 % at steps 13 to 15 otherwise. On eight series: a fixed quarter of them, always heard, −0.9/−0.9/−0.4 %;
+//! half of trees on what `auto` leaves over −1.1/−0.7 %. On equal origins trees alone are behind (.886/.816/.912 against
+//! .845/.785/.772). So no model is trained in the background; one ensemble for many like workloads was not tried, for want
+//! of such data.
 //!
 //! What bounds the 0.95 quantile of the mean of steps 13 to 15, in hindsight: the best constant factor on its distance from the
 //! median is 0.95 to 1.00 on eight of the nine series and saves at most 0.4 % there. On RDS it is 0.75 and takes the loss from
