@@ -4,7 +4,7 @@
 Runs `sphere evaluate` on the traces of a folder, a group of models at a time, and writes the tables of README.md to stdout.
 
     cargo build --release
-    python3 experiments/forecasting/run.py --data DIR [--sphere target/release/sphere] [--keep DIR] [--quick]
+    python3 experiments/forecasting/run.py --data DIR [--sphere target/release/sphere] [--keep DIR] [--quick] [--limit SECONDS]
 
 DIR holds the traces named below (see the README for their origin). A trace that is missing is said to be missing. With
 --keep each answer of `sphere evaluate` is kept in a folder as JSON, and what is there is not run again.
@@ -45,7 +45,6 @@ GROUPS = [
 ]
 BASELINE = "classic-fresh"
 MEASURES = [("mase", "MASE 1–15"), ("mase_13_15", "MASE 13–15"), ("pinball_95_13_15", "pinball 0.95, 13–15")]
-LIMIT_S = 300
 
 
 def evaluate(args, path, models, stride, cut):
@@ -61,9 +60,9 @@ def evaluate(args, path, models, stride, cut):
         if args.tables:
             return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=args.limit)
     except subprocess.TimeoutExpired:
-        return f"longer than {LIMIT_S // 60} minutes"
+        return f"longer than {args.limit / 60:.0f} minutes"
     if done.returncode != 0 and "at no origin" in done.stderr:
         return "not enough history for a first forecast"
     if done.returncode != 0:
@@ -101,6 +100,7 @@ def main():
     parser.add_argument("--sphere", default="target/release/sphere")
     parser.add_argument("--keep", help="folder for the answers, so that an interrupted run goes on")
     parser.add_argument("--tables", action="store_true", help="only write the tables of what --keep has")
+    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="longest time for one model on one trace (default 300)")
     parser.add_argument("--quick", action="store_true", help="only the groups that answer within minutes")
     args = parser.parse_args()
     groups = GROUPS[:3] if args.quick else GROUPS

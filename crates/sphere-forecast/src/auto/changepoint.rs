@@ -3,11 +3,14 @@
 //! Two cumulative sums of deviations, in robust units, tell a shift from a spike (Page, *Continuous inspection
 //! schemes*, Biometrika 41, 1954): a lone value may add at most 4 − 1.2 units and is drained in three quiet steps,
 //! while a shift passes the limit of 6 within a few. Then the level jumps to the mean since the sum left zero,
-//! and `freshness` tells the others how recent that was.
+//! and [`Shift`] tells the others how recent that was. A shift in the same direction as one before it, while that is still fresh, is
+//! part of a ramp: demand is not at a new level, it is on its way.
 
 use super::levels::TINY;
 use serde::{Deserialize, Serialize};
 
+/// Freshness of a shift above which the next one in its direction makes a ramp: within 30 steps.
+const STILL_FRESH: f64 = 0.3;
 /// Deviation that is still no news, in mean absolute deviations.
 const DRIFT: f64 = 1.2;
 const LIMIT: f64 = 6.0;
@@ -33,6 +36,15 @@ impl Run {
     }
 }
 
+/// The last change of level, as seen now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Shift {
+    /// 1 at a shift, fading with a half-life of 17 steps.
+    pub(super) freshness: f64,
+    /// It went on where another one had begun.
+    pub(super) ramp: bool,
+}
+
 /// See the module text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct ChangePoint {
@@ -45,6 +57,11 @@ pub(super) struct ChangePoint {
     down: Run,
     last: [f64; 3],
     freshness: f64,
+    /// Did the last shift go up?
+    #[serde(default)]
+    rose: bool,
+    #[serde(default)]
+    ramp: bool,
 }
 
 impl ChangePoint {
@@ -67,13 +84,16 @@ impl ChangePoint {
         self.deviation += gain * (error.abs().min(CAP * unit) - self.deviation);
         self.seen += 1;
         self.freshness *= 0.96;
-        let run = if self.up.evidence > LIMIT {
-            self.up
+        self.ramp &= self.freshness > STILL_FRESH;
+        let (run, rose) = if self.up.evidence > LIMIT {
+            (self.up, true)
         } else if self.down.evidence > LIMIT {
-            self.down
+            (self.down, false)
         } else {
             return;
         };
+        self.ramp = rose == self.rose && self.freshness > STILL_FRESH;
+        self.rose = rose;
         // A long run was a slope, not a jump: only its end says where demand is now.
         (self.level, self.count) = if run.count > 4.0 {
             (self.last.iter().sum::<f64>() / 3.0, 3.0)
@@ -88,8 +108,7 @@ impl ChangePoint {
         self.level
     }
 
-    /// 1 at a shift, fading with a half-life of 17 steps.
-    pub(super) fn freshness(&self) -> f64 {
-        self.freshness
+    pub(super) fn shift(&self) -> Shift {
+        Shift { freshness: self.freshness, ramp: self.ramp }
     }
 }

@@ -1,5 +1,6 @@
 //! What is remembered and forecast for one target?
 
+use super::changepoint::Shift;
 use super::direct::{Direct, INPUTS, Inputs};
 use super::doubt::{Doubt, SCALES};
 use super::mix::{EXPERTS, Mix, Opinions, Said};
@@ -18,7 +19,7 @@ const WEEK: usize = 13;
 const DIRECT: usize = 14;
 /// Base level and spread of an origin.
 const MARKS: usize = 2;
-/// How fresh the last shift was, what the experts and the mix said, the measures of doubt.
+/// How fresh the last shift was, negative on a ramp; what the experts and the mix said, the measures of doubt.
 const PENDING: usize = 1 + EXPERTS + SAID + SCALES + VARIANCES;
 /// What the mix said.
 const SAID: usize = 5;
@@ -142,14 +143,14 @@ impl Head {
     }
 
     /// Remembers what was said at `origin`, where demand was at `base` with a local `spread` and the last shift
-    /// `freshness` old.
+    /// `shift`.
     pub(super) fn remember(
         &mut self,
         origin: u64,
         opinions: &Opinions,
         said: &Said,
         inputs: &Inputs,
-        (base, spread, freshness): (f64, f64, f64),
+        (base, spread, shift): (f64, f64, Shift),
     ) {
         if !self.learns_from(origin) {
             return;
@@ -162,6 +163,7 @@ impl Head {
         let unit = 1.0 / spread;
         let demand = |v: &f64| (*v - base) * unit;
         let row = &mut self.pending[slot * PENDING..][..PENDING];
+        let freshness = if shift.ramp { -shift.freshness } else { shift.freshness };
         row[0] = (freshness as f32).into();
         let said = [said.blend, said.pick, said.plain, self.center, said.median];
         let values = opinions
@@ -188,7 +190,7 @@ impl Head {
         Recalled {
             base,
             spread,
-            freshness: raw(0),
+            last_shift: Shift { freshness: raw(0).abs(), ramp: raw(0) < 0.0 },
             opinions: std::array::from_fn(|k| demand(1 + k)),
             said: Said { blend, pick, plain, point: center, center, median },
             // What was too small to be told from 0 must not become a division by it.
@@ -219,7 +221,7 @@ impl Head {
         let then = self.recall(origin);
         let inputs = self.inputs.read::<INPUTS>(self.slot(origin) * INPUTS).map(f64::from);
         self.regression.learn(&inputs, (actual - then.base) / then.spread);
-        self.mix.learn(&then.opinions, &then.said, actual, then.spread, usual, then.freshness);
+        self.mix.learn(&then.opinions, &then.said, actual, then.spread, usual, then.last_shift);
         let error = actual - then.said.center;
         let direct = then.opinions[DIRECT];
         self.doubt.learn(error, &then.scales, direct - then.said.center, direct, unit, &then.variances);
@@ -231,7 +233,7 @@ impl Head {
 struct Recalled {
     base: f64,
     spread: f64,
-    freshness: f64,
+    last_shift: Shift,
     opinions: Opinions,
     said: Said,
     scales: [f64; SCALES],

@@ -10,15 +10,18 @@
 //!
 //! The quantiles are centred on another mix, by squared errors in local spreads: on skewed demand it is
 //! steadier, and the upper quantiles are sharper for it (pinball loss at 0.95, 15 steps ahead: NASA −0.7 %, Alibaba −1.6 %).
-//! After a level shift the change-point level takes over for a while. The first shift is believed; how far later
+//! After a level shift the change-point level takes over for a while, on a ramp the quick trend. The first shift is believed; how far later
 //! ones are depends on how well the change-point level did after those before.
 
+use super::changepoint::Shift;
 use serde::{Deserialize, Serialize};
 
 /// Number of experts.
 pub(super) const EXPERTS: usize = 17;
 /// Index of the change-point level.
 pub(super) const JUMP: usize = 7;
+/// Index of the quick trend.
+pub(super) const TREND: usize = 16;
 /// Forecasts of the experts.
 pub(super) type Opinions = [f64; EXPERTS];
 
@@ -27,6 +30,8 @@ const MEMORY: f32 = 0.995;
 const REGRET_MEMORY: f32 = 0.999;
 const SQUARE_MEMORY: f32 = 0.998;
 const SHARPNESS: f32 = 30.0;
+/// The rules are judged for longer than the experts: which of them suits a series changes less than which expert does.
+const RULE_MEMORY: f32 = 0.998;
 /// Sharpness of the choice between the rules.
 const RULE_SHARPNESS: f32 = 60.0;
 /// Blend, pick, and the median of the distribution.
@@ -92,6 +97,11 @@ fn dot(weights: &[f32; EXPERTS], opinions: &Opinions) -> f64 {
     weights.iter().zip(opinions).map(|(w, f)| f64::from(*w) * f).sum()
 }
 
+/// Who takes over after `shift`: the change-point level, or on a ramp the quick trend.
+fn successor(shift: Shift) -> usize {
+    if shift.ramp { TREND } else { JUMP }
+}
+
 impl Mix {
     pub(super) fn new() -> Self {
         Self {
@@ -125,7 +135,7 @@ impl Mix {
         f64::from(self.shift)
     }
 
-    /// Learns what came, `actual`, after these `opinions`; `spread` and `freshness` are those of the origin, `usual` is the
+    /// Learns what came, `actual`, after these `opinions`; `spread` and `shift` are those of the origin, `usual` is the
     /// usual spread of hours.
     pub(super) fn learn(
         &mut self,
@@ -134,7 +144,7 @@ impl Mix {
         actual: f64,
         spread: f64,
         usual: f64,
-        freshness: f64,
+        shift: Shift,
     ) {
         let local = 1.0 / spread;
         // usual^(7/8) spread^(1/8)
@@ -152,12 +162,12 @@ impl Mix {
             self.square[k] = REGRET_MEMORY * self.square[k] + regret * regret;
         }
         for (loss, f) in self.rule_loss.iter_mut().zip([said.blend, said.pick, said.median]) {
-            *loss = MEMORY * *loss + cut(f);
+            *loss = RULE_MEMORY * *loss + cut(f);
         }
-        if freshness > 0.05 {
-            let gain = (0.01 * freshness) as f32;
+        if shift.freshness > 0.05 {
+            let gain = (0.01 * shift.freshness) as f32;
             self.plain_loss += gain * (cut(said.plain) - self.plain_loss);
-            let jump = (1.0 - LARGEST_YIELD) * said.plain + LARGEST_YIELD * opinions[JUMP];
+            let jump = (1.0 - LARGEST_YIELD) * said.plain + LARGEST_YIELD * opinions[successor(shift)];
             self.jump_loss += gain * (cut(jump) - self.jump_loss);
         }
     }
@@ -166,7 +176,7 @@ impl Mix {
     pub(super) fn combine(
         &mut self,
         opinions: &Opinions,
-        freshness: f64,
+        shift: Shift,
         median: impl FnOnce(f64) -> f64,
     ) -> Said {
         let equal = [1.0 / EXPERTS as f32; EXPERTS];
@@ -183,11 +193,11 @@ impl Mix {
                 softmin(&self.square_loss.map(|l| l / self.square_count), SHARPNESS),
             )
         };
-        let to_jump = self.yield_to_jump(freshness);
+        let to_jump = self.yield_to_jump(shift.freshness);
         let give_way = |weights: &mut [f32; EXPERTS]| {
             if to_jump > 0.0 {
                 weights.iter_mut().for_each(|w| *w *= 1.0 - to_jump);
-                weights[JUMP] += to_jump;
+                weights[successor(shift)] += to_jump;
             }
         };
         give_way(&mut mean_weights);

@@ -464,7 +464,7 @@ impl AutoForecaster {
     /// Makes the forecasts of all targets, and remembers them if this step was measured.
     fn issue(&mut self, measured: bool) {
         let (base, spread) = (self.levels.cleared[BASE], self.levels.spread());
-        let freshness = self.jump.freshness();
+        let shift = self.jump.shift();
         let x = self.features(base, spread);
         let flat = self.flat();
         let now = self.profiles.usual(0);
@@ -488,7 +488,7 @@ impl AutoForecaster {
             let head = &mut self.heads[a];
             let doubt = &head.doubt;
             let mut scales = [0.0; doubt::SCALES];
-            let said = head.mix.combine(&opinions, freshness, |center| {
+            let said = head.mix.combine(&opinions, shift, |center| {
                 scales = doubt.scales(&around, spread, center, direct, unit);
                 center + doubt.median(&scales, direct - center)
             });
@@ -501,7 +501,7 @@ impl AutoForecaster {
             head.point = point;
             head.scales = scales;
             if measured {
-                let around = (self.levels.raw[BASE], spread, freshness);
+                let around = (self.levels.raw[BASE], spread, shift);
                 head.remember(self.tick, &opinions, &said, &inputs, around);
             } else {
                 head.invalidate(self.tick);
