@@ -112,3 +112,46 @@ impl ChangePoint {
         Shift { freshness: self.freshness, ramp: self.ramp }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds noise of ±1 around `course`, and tells the shift seen at each step.
+    fn watch(course: impl Fn(u32) -> f64) -> Vec<Shift> {
+        let mut jump = ChangePoint::default();
+        jump.restart(course(0));
+        (0..400)
+            .map(|t| {
+                jump.observe(course(t) + f64::from(t * 7919 % 21) / 10.0 - 1.0, 100.0);
+                jump.shift()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_step_is_a_shift_and_no_ramp() {
+        for height in [60.0, -60.0] {
+            let seen = watch(|t| if t < 200 { 100.0 } else { 100.0 + height });
+            assert!(seen[..200].iter().skip(30).all(|s| s.freshness < 0.3), "noise is no shift");
+            assert!(seen[200..205].iter().any(|s| s.freshness > 0.9), "{:?}", &seen[198..206]);
+            assert!(!seen.iter().any(|s| s.ramp));
+        }
+    }
+
+    #[test]
+    fn a_climb_and_a_fall_are_ramps_until_they_end() {
+        for slope in [3.0, -3.0] {
+            let seen = watch(|t| 500.0 + slope * f64::from(t.clamp(200, 300) - 200));
+            let on_it = seen[230..300].iter().filter(|s| s.ramp).count();
+            assert!(on_it > 60, "{on_it} of 70 steps");
+            assert!(!seen[..200].iter().chain(&seen[345..]).any(|s| s.ramp));
+        }
+    }
+
+    #[test]
+    fn there_and_back_is_no_ramp() {
+        let seen = watch(|t| if (200..215).contains(&t) { 200.0 } else { 100.0 });
+        assert!(seen[215..220].iter().any(|s| s.freshness > 0.9) && !seen.iter().any(|s| s.ramp));
+    }
+}
