@@ -460,7 +460,7 @@ impl Tracked {
         let asked = self.workload.spec.forecast.horizon_seconds.unwrap_or(0.0) / step.as_secs_f64().max(1e-3);
         let horizon = (self.lead_steps as usize + 1).max(asked.ceil() as usize);
         match self.forecaster.forecast(horizon, step * settings.valid_steps) {
-            Err(_) => ("not_ready", None),
+            Err(_) => (if sample.censored { "censored" } else { "not_ready" }, None),
             Ok(forecast) if forecast.expired(now) => ("expired", None),
             Ok(mut forecast) => {
                 forecast.workload = Some(self.workload.id.clone());
