@@ -63,12 +63,24 @@ pub trait Forecaster: Send {
     /// Takes a step whose demand is only known to be at least `lower_bound`: pods were at their limit and turned
     /// work away or kept it waiting.
     ///
-    /// By default the bound is learnt as if it were the value. Of four ways tried on replayed traffic that was the best:
-    /// leaving such steps out locks the forecast below the limit, and putting the conditional mean above the bound in their
-    /// place learns its own inflation and runs away. The order of more pods while the limit is reached is the policy's work; with
-    /// them the bound rises and the forecast follows.
+    /// By default a bound above what was expected is learnt as if it were the value, and one below it counts as missing: it
+    /// says nothing that was not known. Of the ways tried on replayed traffic that is the best for models that know
+    /// of no bounds: leaving out all such steps locks the forecast below the limit; learning all of them drags it down to the
+    /// limit; and putting the conditional mean above the bound in their place learns its own inflation and runs away. The order
+    /// of more pods while the limit is reached is the policy's work; with them the bound rises and the forecast follows.
     fn observe_censored(&mut self, at: Timestamp, lower_bound: f64) -> Observed {
-        self.observe(at, lower_bound)
+        let mut next = Vec::with_capacity(1);
+        let expected =
+            self.distributions(1, &mut next).ok().and_then(|()| next.first()).map(Distribution::mean);
+        let Some(grid) = self.grid().filter(|_| expected.is_some_and(|expected| lower_bound < expected))
+        else {
+            return self.observe(at, lower_bound);
+        };
+        if at <= grid.last {
+            return Observed::Duplicate;
+        }
+        self.miss(at);
+        Observed::Accepted { missed: 0 }
     }
 
     /// Says that the step ending at `at` is over and brought no value. Time moves on, nothing is learnt.

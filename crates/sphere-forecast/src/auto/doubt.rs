@@ -25,8 +25,11 @@ const BINS: usize = 40;
 /// Bins are of equal width in asinh(4 u), up to this.
 const REACH: f64 = 5.0;
 const BIN_WIDTH: f64 = 2.0 * REACH / BINS as f64;
-/// Errors a histogram is born with.
+/// Errors a histogram is born with, for each step of the lead: forecasts of as many steps in a row err together, so that many errors
+/// tell as little as one.
 const PRIOR_MASS: f64 = 8.0;
+/// Steps of the lead beyond which the prior no longer grows.
+const LONGEST_PRIOR: u32 = 30;
 /// Levels at which the measures compete.
 const JUDGED: [f64; 3] = [0.9, 0.95, 0.99];
 /// Indices of [`JUDGED`] on the grid of levels.
@@ -42,6 +45,8 @@ const DIRECT: usize = 4;
 /// Memory of the histograms, errors; the one around the direct regression remembers days.
 const MEMORY: f64 = 8000.0;
 const SLOW_MEMORY: f64 = 25_000.0;
+/// Size below which a forecast counts as of that size, usual errors.
+const LEAST_MEAN: f64 = 0.25;
 /// Gain of the mean pinball losses.
 const JUDGEMENT: f32 = 0.0005;
 const SHARPNESS: f32 = 40.0;
@@ -105,7 +110,9 @@ fn quantile(table: &[F16], measure: usize, level: usize) -> f64 {
 }
 
 impl Doubt {
-    pub(super) fn new() -> Self {
+    /// For a target that ends `lead` steps ahead.
+    pub(super) fn new(lead: u32) -> Self {
+        let prior = PRIOR_MASS * f64::from(lead.min(LONGEST_PRIOR));
         let mut doubt = Self {
             recent: 0.0,
             usual: 0.0,
@@ -130,7 +137,7 @@ impl Doubt {
         let all: f64 = mass.iter().sum();
         for histogram in doubt.histograms.chunks_exact_mut(BINS) {
             for (h, m) in histogram.iter_mut().zip(&mass) {
-                *h = ((PRIOR_MASS * m / all) as f32).into();
+                *h = ((prior * m / all) as f32).into();
             }
         }
         doubt.refresh();
@@ -161,7 +168,7 @@ impl Doubt {
             (recent * around.usual_error.unwrap_or(usual)).sqrt() + 0.1 * usual + floor,
             (around.recent_maximum - point).max(0.0) + 0.3 * usual + floor,
             4.0 * around.slope + 0.5 * recent + floor,
-            unit * self.mixture.scale(mean.abs() / unit) + floor,
+            unit * self.mixture.scale(self.above_nothing(mean) / unit) + floor,
             if self.scored == 0 { spread } else { self.overall } + floor,
         ]
     }
@@ -187,7 +194,12 @@ impl Doubt {
         self.recent += least.max(0.025) * (soon - self.recent);
         self.usual += least.max(0.003) * (late - self.usual);
         self.overall += least.max(0.0005) * (error.abs() - self.overall);
-        self.mixture.update(direct_error / unit, mean.abs() / unit, scales[DIRECT] / unit, then);
+        self.mixture.update(
+            direct_error / unit,
+            self.above_nothing(mean) / unit,
+            scales[DIRECT] / unit,
+            then,
+        );
         let unit = 1.0 / (self.usual + TINY);
         for ((tau, at), losses) in JUDGED.into_iter().zip(JUDGED_AT).zip(&mut self.losses) {
             for (j, loss) in losses.iter_mut().enumerate() {
@@ -224,6 +236,12 @@ impl Doubt {
         if self.scored < EAGER || self.scored.is_multiple_of(REFRESH_EVERY) {
             self.refresh();
         }
+    }
+
+    /// Size of a forecast, as errors are in proportion to it: one near 0 by chance would make every error infinitely many times
+    /// its size.
+    fn above_nothing(&self, mean: f64) -> f64 {
+        mean.abs().max(LEAST_MEAN * self.usual)
     }
 
     /// Usual absolute error.

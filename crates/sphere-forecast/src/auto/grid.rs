@@ -38,7 +38,12 @@ impl AutoForecaster {
             return if measured { Observed::Duplicate } else { Observed::Late };
         }
         self.pass(steps - 1);
-        self.take(self.end_of(last, steps), value, censored);
+        let end = self.end_of(last, steps);
+        if censored {
+            self.take_bound(end, value)
+        } else {
+            self.take(end, value, false)
+        }
         Observed::Accepted { missed: u32::try_from(steps - 1).unwrap_or(u32::MAX) }
     }
 
@@ -65,9 +70,8 @@ impl Forecaster for AutoForecaster {
         self.observe_any(at, value, false)
     }
 
-    /// The bound moves the levels, as a value would: a forecast that ignored it would stay below a limit that is reached, one
-    /// that guessed what lies above it would learn its own guesses. But a forecast above the bound is not held to have
-    /// been wrong, so the doubt upwards does not shrink to the limit.
+    /// A bound above what was expected moves the levels, as a value would; one below it says nothing, and demand is taken to
+    /// be as expected. Neither holds a forecast above the bound to have been wrong.
     fn observe_censored(&mut self, at: Timestamp, lower_bound: f64) -> Observed {
         self.observe_any(at, lower_bound, true)
     }

@@ -62,7 +62,7 @@ impl Head {
             pending: Numbers::filled(slots * PENDING, F16::default()),
             inputs: Fractions::zeros(slots * INPUTS),
             mix: Mix::new(),
-            doubt: Doubt::new(),
+            doubt: Doubt::new(target.to),
             regression: Direct::new(),
             direct: 0.0,
             point: 0.0,

@@ -99,9 +99,46 @@ fn a_limit_is_no_proof_that_demand_is_below_it() {
         above(&capped_now),
         above(&taken_now)
     );
-    assert!(capped_now.mean() < 200.0, "and nothing runs away: {}", capped_now.mean());
+    let (mean, truth) = (capped_now.mean(), usual(3123));
+    assert!((mean - truth).abs() < 20.0, "it is neither dragged down nor runs away: {mean} {truth}");
     let free = teach(&mut capped, 3120..3135, usual);
     assert!((free.mean() - usual(3139)).abs() < 15.0, "without the limit it follows: {}", free.mean());
+}
+
+#[test]
+fn bounds_below_the_expectation_teach_nothing_and_never_end_the_forecast() {
+    let mut f = lead(6);
+    teach(&mut f, 0..2000, |t| 100.0 + 6.0 * noise(t));
+    let learnt = |f: &AutoForecaster| serde_json::to_string(&(&f.levels, &f.ridge, &f.skill)).unwrap();
+    let before = learnt(&f);
+    for t in 2000..2700 {
+        assert_eq!(f.observe_censored(at(t), 50.0), Observed::Accepted { missed: 0 });
+        let mut out = Vec::new();
+        f.distributions(6, &mut out).unwrap();
+        assert!((out[5].mean() - 100.0).abs() < 10.0, "{t}: {}", out[5].mean());
+    }
+    assert_eq!(learnt(&f), before);
+    assert_eq!(f.observe_censored(at(2699), 50.0), Observed::Late, "the step is over");
+    // A real gap after it still ends it, and not later than it would without.
+    f.miss(at(2760));
+    assert!(f.at_lead().is_none());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(16))]
+    #[test]
+    fn a_bound_never_pulls_the_forecast_below_it(seed in 0i64..1000, share in 0.3f64..3.0, steps in 20i64..200) {
+        let mut f = lead(4);
+        let value = |t: i64| 100.0 + 20.0 * noise(1_000_003 * seed + t);
+        teach(&mut f, 0..400, value);
+        let bound = 100.0 * share;
+        for t in 400..400 + steps {
+            f.observe_censored(at(t), bound);
+        }
+        let mean = f.at_lead().unwrap().mean();
+        proptest::prop_assert!(mean > 0.9 * bound, "{mean} {bound}");
+        proptest::prop_assert!(mean < 1.2 * bound.max(120.0), "it does not run away: {mean} {bound}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@
 //! | a longer gap | no forecast until a value arrives; then levels restart, profiles and everything learnt stay |
 //! | duplicate, late | refused, nothing changes |
 //! | NaN, infinite, beyond ±[`LARGEST`], negative where demand can not be | refused; the step counts as missing |
-//! | a limit was reached ([`Forecaster::observe_censored`](crate::Forecaster::observe_censored)) | the bound moves the levels; forecasts above it are not held to have been wrong |
+//! | a limit was reached ([`Forecaster::observe_censored`](crate::Forecaster::observe_censored)) | a bound above the expectation moves the levels, one below it teaches nothing and does not end the forecast ([`bounds`]) |
 //! | constant series | forecast exactly, with a doubt that shrinks to a 10⁻⁹th of the level |
 //!
 //! A workload takes at most 16 KiB, stored and in memory, at every lead up to 60 steps of 10 s or more (17 of 1 s): sums that small increments are added
@@ -51,7 +51,11 @@
 //! heard only where they would have saved errors (origins every tenth step): −.004/−.002/−.001, once they are silenced after a level
 //! shift, which costs RDS 6 % at steps 13 to 15 otherwise. On equal origins trees alone are behind. So no model is trained in the
 //! background; one ensemble for many like workloads was not tried, for want of such data. experiments/forecasting tells what bounds the forecast.
+//!
+//! Nor what a peer in the same namespace has learnt: profiles gain nothing on kin and harm on strangers, and the doubt of
+//! strangers is worth nearly as much as that of kin, so a better prior took its place (`experiments/forecasting`).
 
+mod bounds;
 mod changepoint;
 mod direct;
 mod doubt;

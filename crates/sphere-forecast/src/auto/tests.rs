@@ -37,6 +37,42 @@ fn twenty_values_are_enough_for_a_useful_forecast() {
 }
 
 #[test]
+fn a_young_service_with_few_requests_is_not_expected_to_get_billions() {
+    // Counts of which many are 0: what is forecast of them comes near 0 by chance, and no error may be measured by that.
+    for seed in 0..60 {
+        let mean = 0.5 + 0.5 * (seed % 5) as f64;
+        let mut f = AutoForecaster::new(AutoConfig::new(STEP, 15));
+        let mut largest = 0.0f64;
+        for t in 0..120 {
+            let count = (2.5 * mean * (0.5 + noise(100_003 * seed + t))).floor();
+            largest = largest.max(count);
+            f.observe(at(t), count);
+            let q = f.mean_of_steps(13, 15).unwrap().quantile(0.95);
+            assert!(q <= 40.0 * largest.max(1.0), "{seed} {t}: {q}, most that was seen: {largest}");
+        }
+    }
+}
+
+#[test]
+fn errors_of_one_sign_in_a_row_do_not_rule_out_the_other_at_a_long_lead() {
+    let upper = |lead: u32| {
+        let mut doubt = doubt::Doubt::new(lead);
+        let then = doubt.mixture.variances();
+        for _ in 0..20 {
+            doubt.learn(-1.0, &[1.0; doubt::SCALES], 0.0, 10.0, 1.0, &then);
+        }
+        doubt.deviations(&[1.0; doubt::SCALES], 0.0)[9]
+    };
+    assert!(upper(15) > 1.3, "{}", upper(15));
+    assert!(
+        upper(15) > 1.3 * upper(1),
+        "of errors that do not overlap one each counts: {} {}",
+        upper(15),
+        upper(1)
+    );
+}
+
+#[test]
 fn the_daily_profile_sees_the_morning_coming() {
     let mut f = lead(7);
     // Every noon demand triples within half an hour.

@@ -9,7 +9,7 @@
 //! | same, but the model is not ready | learnt | `not_ready` |
 //! | same, but it is too old for a forecast to be of use | learnt | `expired` |
 //! | demand absent | the step counts as missing; the last forecast stays valid for its time | `absent` |
-//! | demand censored and below what was expected | a lower bound that tells nothing: as absent | `censored` |
+//! | demand censored: pods were at their limit | taken as a lower bound, a forecast goes out if there is one | `censored` |
 //! | a step seen before | nothing | `duplicate`, `late` |
 //! | more than two steps in the future | nothing: a wrong clock must not move the grid | `future` |
 //! | of a workload that is not configured | nothing | `unconfigured` |
@@ -443,12 +443,12 @@ impl Tracked {
             self.dirty = true;
             return ("absent", None);
         };
-        if sample.censored && self.expected_next().is_some_and(|expected| demand < expected) {
-            self.forecaster.miss(sample.at);
-            self.dirty = true;
-            return ("censored", None);
-        }
-        match self.forecaster.observe(sample.at, demand) {
+        let observed = if sample.censored {
+            self.forecaster.observe_censored(sample.at, demand)
+        } else {
+            self.forecaster.observe(sample.at, demand)
+        };
+        match observed {
             Observed::Duplicate => return ("duplicate", None),
             Observed::Late => return ("late", None),
             Observed::Rejected => {
@@ -460,19 +460,13 @@ impl Tracked {
         let asked = self.workload.spec.forecast.horizon_seconds.unwrap_or(0.0) / step.as_secs_f64().max(1e-3);
         let horizon = (self.lead_steps as usize + 1).max(asked.ceil() as usize);
         match self.forecaster.forecast(horizon, step * settings.valid_steps) {
-            Err(_) => ("not_ready", None),
+            Err(_) => (if sample.censored { "censored" } else { "not_ready" }, None),
             Ok(forecast) if forecast.expired(now) => ("expired", None),
             Ok(mut forecast) => {
                 forecast.workload = Some(self.workload.id.clone());
-                ("forecast", Some(forecast))
+                (if sample.censored { "censored" } else { "forecast" }, Some(forecast))
             }
         }
-    }
-
-    fn expected_next(&self) -> Option<f64> {
-        let mut next = Vec::with_capacity(1);
-        self.forecaster.distributions(1, &mut next).ok()?;
-        next.first().map(|d| d.mean())
     }
 }
 

@@ -89,9 +89,13 @@ impl Bench {
     }
 
     fn adopt_at(&mut self, name: &str, now: Timestamp) {
+        self.adopt_as(name, "holt", now);
+    }
+
+    fn adopt_as(&mut self, name: &str, model: &str, now: Timestamp) {
         let key = Bytes::from(id(name).to_string());
         let mut spec = WorkloadSpec::new(&id(name), 1, 10);
-        spec.forecast.model = "holt".into();
+        spec.forecast.model = model.into();
         let adoption = Adoption {
             state: self.states.get(&key).cloned(),
             key,
@@ -336,16 +340,75 @@ fn absent_demand_gives_no_forecast_and_is_not_zero() {
 }
 
 #[test]
-fn a_lower_bound_below_the_expectation_teaches_nothing() {
-    let mut bench = Bench::new();
-    bench.adopt("a");
-    for step in 1..=30 {
-        bench.send(&sample("a", step, Some(100.0)));
+fn a_lower_bound_below_the_expectation_teaches_nothing_and_the_forecast_goes_on() {
+    for model in ["holt", "auto", "sphere"] {
+        let mut bench = Bench::new();
+        bench.adopt_as("a", model, at(0));
+        for step in 1..=30 {
+            bench.send(&sample("a", step, Some(100.0)));
+        }
+        let before = bench.forecasts().len();
+        for step in 31..=50 {
+            let limited = Sample { censored: true, ..sample("a", step, Some(40.0)) };
+            assert_eq!(count(&bench.send(&limited), "censored"), 1, "{model}");
+        }
+        let forecasts = bench.forecasts();
+        if model != "auto" {
+            assert!(forecasts.len() > before, "{model}");
+            continue;
+        }
+        assert_eq!(forecasts.len(), before + 20);
+        let mean = forecasts.last().unwrap().steps[0].demand.mean();
+        assert!((mean - 100.0).abs() < 5.0, "{model}: {mean}");
     }
-    let capped = |value| Sample { censored: true, ..sample("a", 31, Some(value)) };
-    assert_eq!(count(&bench.send(&capped(40.0)), "censored"), 1);
-    let above = Sample { at: at(32), ..capped(160.0) };
-    assert_eq!(count(&bench.send(&above), "forecast"), 1, "above the expectation it tells something");
+}
+
+#[test]
+fn a_lower_bound_above_the_expectation_is_followed() {
+    for model in ["holt", "auto", "sphere"] {
+        let mut bench = Bench::new();
+        bench.adopt_as("a", model, at(0));
+        for step in 1..=30 {
+            bench.send(&sample("a", step, Some(100.0)));
+        }
+        for step in 31..=50 {
+            bench.send(&Sample { censored: true, ..sample("a", step, Some(160.0)) });
+        }
+        let mean = bench.forecasts().last().unwrap().steps[0].demand.mean();
+        assert!((150.0..=260.0).contains(&mean), "{model}: {mean}");
+    }
+}
+
+#[test]
+fn a_limit_that_hides_demand_for_twenty_minutes_does_not_spoil_the_forecast() {
+    // Of two workloads with the same demand one says when its pods are at their limit, the other does not.
+    const LIMIT: f64 = 45.0;
+    let demand = |step: i64| 60.0 + 0.2 * demand(step);
+    let (released, end) = (720, 760);
+    let off = |marked: bool| {
+        let mut bench = Bench::new();
+        bench.adopt_as("a", "auto", at(0));
+        for step in 1..=end {
+            let limited = (600..released).contains(&step) && demand(step) > LIMIT;
+            let seen = if limited { LIMIT } else { demand(step) };
+            bench.send(&Sample { censored: limited && marked, ..sample("a", step, Some(seen)) });
+        }
+        let forecasts = bench.forecasts();
+        let error = |span: std::ops::Range<i64>| -> f64 {
+            let of =
+                forecasts.iter().filter(|f| span.contains(&((f.issued_at.0 - at(0).0) / (1000 * STEP_S))));
+            let errors: Vec<f64> = of
+                .flat_map(|f| &f.steps)
+                .map(|s| (s.demand.mean() - demand((s.at.0 - at(0).0) / (1000 * STEP_S))).abs())
+                .collect();
+            assert!(!errors.is_empty());
+            errors.iter().sum::<f64>() / errors.len() as f64
+        };
+        (error(605..released), error(released..released + 15), error(released..end))
+    };
+    let ((during, soon, after), (blind_during, blind_soon, blind_after)) = (off(true), off(false));
+    assert!(during < 0.5 * blind_during, "while the limit hides it: {during} {blind_during}");
+    assert!(soon < blind_soon && after < blind_after, "{soon} {blind_soon}, {after} {blind_after}");
 }
 
 #[test]
