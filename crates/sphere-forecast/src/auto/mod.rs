@@ -26,7 +26,7 @@
 //!
 //! A workload takes at most 16 KiB, stored and in memory, at every lead up to 60 steps of 10 s or more (17 of 1 s): sums that small increments are added
 //! to have four bytes a number, levels and histograms three, everything that is read back once, relative to the level and spread
-//! of its origin, two ([`packed`]). Beyond 18 steps a lead is learnt from every n-th origin. On nine series that costs nothing
+//! of its origin, two ([`packed`]). Beyond 20 steps a lead is learnt from every n-th origin. On nine series that costs nothing
 //! that shows in three digits (18.6 kB before, 14.8 after at 15 steps).
 //!
 //! What helped, on nine real series (geometric means relative to the founding Holt-Winters fitted afresh; MASE of steps 1

@@ -131,7 +131,7 @@ impl Head {
             self.shape.add((actual - origin.mean) / origin.scale);
             self.skill.score(actual, &origin.claim);
         }
-        self.scale.update(actual - origin.mean, origin.mean, origin.scale, &origin.experts);
+        self.scale.update(actual - origin.mean, origin.mean, origin.scale, &origin.experts, 1.0);
     }
 
     fn issue(&mut self, levels: &Levels, extra_variance: f64) {

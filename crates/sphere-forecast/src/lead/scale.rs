@@ -42,8 +42,9 @@ impl ScaleMixture {
         self.variances
     }
 
-    /// Learns the `error` of a forecast with `mean` and `scale`, made when the experts said `then`.
-    pub(crate) fn update(&mut self, error: f64, mean: f64, scale: f64, then: &Variances) {
+    /// Learns the `error` of a forecast with `mean` and `scale`, made when the experts said `then`; errors come every
+    /// `every` steps.
+    pub(crate) fn update(&mut self, error: f64, mean: f64, scale: f64, then: &Variances, every: f64) {
         let square = error * error;
         let powers = powers(mean);
         let variance = scale * scale;
@@ -60,7 +61,7 @@ impl ScaleMixture {
             if warm {
                 ratio = ratio.min((36.0 * self.variances[k]).max(1e-12));
             }
-            let memory = MEMORIES_STEPS[k % 3].min(self.seen as f64);
+            let memory = (MEMORIES_STEPS[k % 3] / every).clamp(1.0, self.seen as f64);
             self.variances[k] += (ratio - self.variances[k]) / memory;
         }
         if warm {
