@@ -13,38 +13,38 @@ use crate::fit::seasonal::SeasonKind;
 const ROWS: usize = 4;
 
 pub(super) struct Problem<'a> {
-    values: &'a [f64],
-    spec: Spec,
-    period: usize,
+    pub(super) values: &'a [f64],
+    pub(super) spec: Spec,
+    pub(super) period: usize,
     /// The first `p` entries of the parameters are free; the others stay.
     p: usize,
     /// Divisors stay above this.
-    least: f64,
-    work: Work,
+    pub(super) least: f64,
+    pub(super) work: Work,
 }
 
 /// Derivatives and normal equations.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     level: Vec<f64>,
     trend: Vec<f64>,
-    season: Vec<f64>,
+    pub(super) season: Vec<f64>,
     rows: Vec<f64>,
-    normal: Vec<f64>,
-    right: Vec<f64>,
+    pub(super) normal: Vec<f64>,
+    pub(super) right: Vec<f64>,
     /// Mean relative derivative of the prediction, and the products of relative errors with derivatives.
     relative: Vec<f64>,
-    seasons: Vec<f64>,
+    pub(super) seasons: Vec<f64>,
     factor: Vec<f64>,
     step: Vec<f64>,
 }
 
-struct Model {
-    alpha: f64,
+pub(super) struct Model {
+    pub(super) alpha: f64,
     /// What the trend takes of an error.
-    beta: f64,
-    gamma: f64,
-    phi: f64,
+    pub(super) beta: f64,
+    pub(super) gamma: f64,
+    pub(super) phi: f64,
 }
 
 impl<'a> Problem<'a> {
@@ -54,7 +54,7 @@ impl<'a> Problem<'a> {
         Self { values, spec, period, p, least, work: Work::default() }
     }
 
-    fn model(&self, theta: &[f64]) -> Model {
+    pub(super) fn model(&self, theta: &[f64]) -> Model {
         let alpha = theta[ALPHA];
         let (beta, phi) = match self.spec.trend {
             TrendKind::None => (0.0, 0.0),
@@ -140,6 +140,11 @@ impl<'a> Problem<'a> {
     /// Normal equations of the linearised residuals at `theta`; `right` is the direction of descent. Returns the sum of
     /// squared residuals, relative ones as they are, without the factor that makes them a likelihood.
     fn linearise(&mut self, theta: &[f64]) -> f64 {
+        if self.p == SEASON { self.linearise_smoothing(theta) } else { self.linearise_all(theta) }
+    }
+
+    /// The same where the season's initial states are free, too.
+    fn linearise_all(&mut self, theta: &[f64]) -> f64 {
         let (p, period) = (self.p, self.period);
         let m = self.model(theta);
         let Work {
@@ -466,23 +471,63 @@ mod tests {
                 let mut theta = vec![0.4, 0.3, 0.2, 0.9, 48.0, 0.7];
                 let unit = if season == Some(SeasonKind::Multiplicative) { 1.0 } else { 0.0 };
                 theta.extend((0..period).map(|j| unit + 0.1 * j as f64));
-                let mut problem = Problem::new(&values, spec, period, theta.len());
-                let squares = problem.linearise(&theta);
-                let value = problem.objective(&theta);
-                for i in 0..theta.len() {
-                    if i == GAMMA && period == 0 {
-                        continue;
+                for p in [SEASON, theta.len()] {
+                    let mut problem = Problem::new(&values, spec, period, p);
+                    let squares = problem.linearise(&theta);
+                    let value = problem.objective(&theta);
+                    for i in 0..p {
+                        if i == GAMMA && period == 0 {
+                            continue;
+                        }
+                        let h = 1e-6 * theta[i].abs().max(0.1);
+                        let mut moved = |d: f64| {
+                            let mut t = theta.clone();
+                            t[i] += d;
+                            problem.objective(&t)
+                        };
+                        let numeric = -(moved(h) - moved(-h)) / (4.0 * h);
+                        let exact = problem.work.right[i] * value / squares;
+                        let tolerance = 1e-4 * exact.abs().max(1e-3 * value);
+                        assert!(
+                            (numeric - exact).abs() < tolerance,
+                            "{} {i}: {numeric} {exact}",
+                            spec.name()
+                        );
                     }
-                    let h = 1e-6 * theta[i].abs().max(0.1);
-                    let mut moved = |d: f64| {
-                        let mut t = theta.clone();
-                        t[i] += d;
-                        problem.objective(&t)
-                    };
-                    let numeric = -(moved(h) - moved(-h)) / (4.0 * h);
-                    let exact = problem.work.right[i] * value / squares;
-                    let tolerance = 1e-4 * exact.abs().max(1e-3 * value);
-                    assert!((numeric - exact).abs() < tolerance, "{} {i}: {numeric} {exact}", spec.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_code_for_each_kind_agrees_with_the_code_for_all() {
+        let values: Vec<f64> = (0..24)
+            .map(|i| 50.0 + i as f64 + 10.0 * (i as f64 * 0.9).sin() + ((i * 37) % 7) as f64)
+            .collect();
+        for spec in super::super::select::admissible(&values, 4) {
+            let mut theta = vec![0.4, 0.3, 0.2, 0.9, 48.0, 0.7];
+            let period = if spec.season.is_some() { 4 } else { 0 };
+            let unit = if spec.season == Some(SeasonKind::Multiplicative) { 1.0 } else { 0.0 };
+            theta.extend((0..period).map(|j| unit + 0.1 * j as f64));
+            let mut problem = Problem::new(&values, spec, period, SEASON);
+            let a = problem.linearise(&theta);
+            let special = (problem.work.normal.clone(), problem.work.right.clone());
+            let b = problem.linearise_all(&theta);
+            assert!((a - b).abs() < 1e-12 * b, "{}", spec.name());
+            let used: Vec<usize> = (0..SEASON).filter(|&i| special.0[i * SEASON + i] != 0.0).collect();
+            assert!(used.len() >= 2);
+            for &i in &used {
+                let unit = problem.work.normal[i * SEASON + i].sqrt();
+                let error = (special.1[i] - problem.work.right[i]).abs();
+                assert!(error < 1e-9 * unit * b.sqrt(), "{} {i}", spec.name());
+                for &j in used.iter().filter(|j| **j <= i) {
+                    let unit = unit * problem.work.normal[j * SEASON + j].sqrt();
+                    let at = i * SEASON + j;
+                    assert!(
+                        (special.0[at] - problem.work.normal[at]).abs() < 1e-9 * unit,
+                        "{} {i} {j}",
+                        spec.name()
+                    );
                 }
             }
         }

@@ -12,6 +12,7 @@
 
 mod gradient;
 pub mod select;
+mod smoothing;
 
 use super::nonseasonal::{self, TrendKind};
 use super::seasonal::{self, LONGEST_FULL_PERIOD, SeasonKind};
