@@ -37,6 +37,16 @@ pub(super) struct Work {
     pub(super) seasons: Vec<f64>,
     factor: Vec<f64>,
     step: Vec<f64>,
+    /// The normal equations before those in use.
+    previous: (Vec<f64>, Vec<f64>),
+}
+
+impl Work {
+    /// Exchanges the normal equations with those before.
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.normal, &mut self.previous.0);
+        std::mem::swap(&mut self.right, &mut self.previous.1);
+    }
 }
 
 pub(super) struct Model {
@@ -140,11 +150,6 @@ impl<'a> Problem<'a> {
     /// Normal equations of the linearised residuals at `theta`; `right` is the direction of descent. Returns the sum of
     /// squared residuals, relative ones as they are, without the factor that makes them a likelihood.
     fn linearise(&mut self, theta: &[f64]) -> f64 {
-        if self.p == SEASON { self.linearise_smoothing(theta) } else { self.linearise_all(theta) }
-    }
-
-    /// The same where the season's initial states are free, too.
-    fn linearise_all(&mut self, theta: &[f64]) -> f64 {
         let (p, period) = (self.p, self.period);
         let m = self.model(theta);
         let Work {
@@ -395,16 +400,23 @@ impl<'a> Problem<'a> {
 
     /// Levenberg-Marquardt from `theta` to the nearest minimum; returns its value.
     pub(super) fn refine(&mut self, theta: &mut Vec<f64>, rounds: usize, tolerance: f64) -> f64 {
+        // Derivatives by few parameters come with the value; those by many are made where they are needed.
+        let few = self.p == SEASON;
         self.bounded(theta);
-        let mut value = self.objective(theta);
+        let mut value = if few { self.linearise_smoothing(theta) } else { self.objective(theta) };
         if !value.is_finite() {
             return value;
         }
         let mut lambda = 1e-3;
         let mut trial = theta.clone();
+        let mut free = vec![false; self.p];
         for _ in 0..rounds {
-            self.linearise(theta);
-            let free: Vec<bool> = (0..self.p).map(|i| self.free(theta, i)).collect();
+            if !few {
+                self.linearise(theta);
+            }
+            for i in 0..self.p {
+                free[i] = self.free(theta, i);
+            }
             let before = value;
             let mut moved = false;
             while lambda < 1e8 {
@@ -414,13 +426,21 @@ impl<'a> Problem<'a> {
                         *t += s;
                     }
                     self.bounded(&mut trial);
-                    let after = self.objective(&trial);
+                    let after = if few {
+                        self.work.swap();
+                        self.linearise_smoothing(&trial)
+                    } else {
+                        self.objective(&trial)
+                    };
                     if after < value {
                         std::mem::swap(theta, &mut trial);
                         value = after;
                         lambda = (lambda * 0.2).max(1e-9);
                         moved = true;
                         break;
+                    }
+                    if few {
+                        self.work.swap();
                     }
                 }
                 lambda *= 5.0;
@@ -475,6 +495,10 @@ mod tests {
                     let mut problem = Problem::new(&values, spec, period, p);
                     let squares = problem.linearise(&theta);
                     let value = problem.objective(&theta);
+                    if p == SEASON {
+                        let together = problem.linearise_smoothing(&theta);
+                        assert!((together - value).abs() < 1e-12 * value, "{}", spec.name());
+                    }
                     for i in 0..p {
                         if i == GAMMA && period == 0 {
                             continue;
@@ -510,10 +534,9 @@ mod tests {
             let unit = if spec.season == Some(SeasonKind::Multiplicative) { 1.0 } else { 0.0 };
             theta.extend((0..period).map(|j| unit + 0.1 * j as f64));
             let mut problem = Problem::new(&values, spec, period, SEASON);
-            let a = problem.linearise(&theta);
+            problem.linearise_smoothing(&theta);
             let special = (problem.work.normal.clone(), problem.work.right.clone());
-            let b = problem.linearise_all(&theta);
-            assert!((a - b).abs() < 1e-12 * b, "{}", spec.name());
+            let b = problem.linearise(&theta);
             let used: Vec<usize> = (0..SEASON).filter(|&i| special.0[i * SEASON + i] != 0.0).collect();
             assert!(used.len() >= 2);
             for &i in &used {

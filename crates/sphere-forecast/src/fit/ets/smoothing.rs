@@ -2,7 +2,8 @@
 //!
 //! What [`super::gradient`] does for all parameters, for those every model has: two to six of them, so that a choice among
 //! models is mostly made of these passes. Each kind of model has code of its own, without the parameters it lacks, with all
-//! derivatives in arrays of known length. That is four times as fast as one loop for all.
+//! derivatives in arrays of known length. That is four times as fast as one loop for all. The value of the objective comes
+//! with the derivatives: nearly every step is an improvement, and then both are wanted.
 
 use super::gradient::{Model, Problem};
 use super::{ALPHA, GAMMA, LEVEL, PHI, RHO, SEASON, TREND};
@@ -26,7 +27,7 @@ const B: usize = 3;
 const F: usize = 4;
 
 impl Problem<'_> {
-    /// See [`Problem::linearise`].
+    /// Normal equations as [`Problem::linearise`] leaves them, and what is to be minimised.
     pub(super) fn linearise_smoothing(&mut self, theta: &[f64]) -> f64 {
         let season = match self.spec.season.filter(|_| self.period > 0) {
             None => NONE,
@@ -74,9 +75,11 @@ impl Problem<'_> {
             d_seasons.clear();
             d_seasons.resize(P * period, 0.0);
         }
+        let (d_seasons, _) = d_seasons.as_chunks_mut::<P>();
         let (mut normal, mut right, mut relative) = ([[0.0; P]; P], [0.0; P], [0.0; P]);
         let (mut level, mut trend) = (theta[LEVEL], if T == NONE { 0.0 } else { theta[TREND] });
         let (mut slot, mut squares) = (0, 0.0);
+        let (mut product, mut log) = (1.0f64, 0.0);
         for &y in self.values {
             let slope = if T == DAMPED { phi * trend } else { trend };
             let base = level + slope;
@@ -93,7 +96,7 @@ impl Problem<'_> {
             let (mut season, mut own) = (0.0, [0.0; P]);
             if S != NONE {
                 season = seasons[slot];
-                own.copy_from_slice(&d_seasons[slot * P..][..P]);
+                own = d_seasons[slot];
             }
             let (predicted, mut row): (f64, [f64; P]) = match S {
                 NONE => (base, d_level),
@@ -125,7 +128,7 @@ impl Problem<'_> {
                 }
                 own[A] -= share * by_season;
                 own[g] += (1.0 - alpha) * by_season;
-                d_seasons[slot * P..][..P].copy_from_slice(&own);
+                d_seasons[slot] = own;
                 seasons[slot] = season + gamma * by_season;
                 slot += 1;
                 if slot == period {
@@ -142,7 +145,15 @@ impl Problem<'_> {
             // The row becomes that of the residual, but for its sign.
             let mut residual = e;
             if RELATIVE {
-                let inverse = 1.0 / predicted.max(self.least);
+                if predicted <= self.least {
+                    return f64::INFINITY;
+                }
+                product *= predicted;
+                if !(1e-200..1e200).contains(&product) {
+                    log += product.ln();
+                    product = 1.0;
+                }
+                let inverse = 1.0 / predicted;
                 residual = e * inverse;
                 for i in 0..P {
                     row[i] *= inverse;
@@ -184,6 +195,11 @@ impl Problem<'_> {
                 into[place(i) * SEASON + place(j)] = normal[i][j];
             }
         }
-        squares
+        let value = if RELATIVE {
+            squares * (2.0 * (log + product.ln()) / self.values.len() as f64).exp()
+        } else {
+            squares
+        };
+        if value.is_nan() { f64::INFINITY } else { value }
     }
 }
