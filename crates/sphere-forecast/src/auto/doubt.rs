@@ -369,8 +369,7 @@ fn quantiles(histogram: &[F24], increment: f64) -> [f64; LEVELS] {
     let shape = if mean > 2.0 * moment { 2.0 - mean / (mean - 2.0 * moment) } else { 0.5 };
     let shape = ((n * shape + 30.0 * 0.1) / (n + 30.0)).clamp(-0.2, 0.6);
     let scale = mean * (1.0 - shape);
-    for k in TAIL_FROM..LEVELS {
-        let rarer = edges.rarer[k - TAIL_FROM];
+    for (k, rarer) in (TAIL_FROM..LEVELS).zip(edges.rarer) {
         let power = f64::from(fast::exp(rarer * shape as f32));
         let excess =
             if shape.abs() < 1e-3 { scale * f64::from(rarer) } else { scale / shape * (power - 1.0) };
