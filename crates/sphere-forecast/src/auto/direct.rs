@@ -6,6 +6,8 @@
 //! equations in single precision, solved by Cholesky every few origins: recursive least squares needs a covariance in
 //! double precision, four times the room, and does not hold it there.
 
+use super::factor::Factor;
+use super::fast::dot;
 use super::packed::Floats;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,7 @@ pub(super) const INPUTS: usize = crate::lead::FEATURES;
 pub(super) type Inputs = [f64; INPUTS];
 
 const PAIRS: usize = INPUTS * (INPUTS + 1) / 2;
+const CHUNKS: usize = INPUTS.div_ceil(4);
 const FORGETTING: f64 = 1.0 - 1.0 / 17_280.0;
 /// Weight of the prior that all weights are 0, origins.
 const RIDGE: f64 = 100.0;
@@ -49,7 +52,7 @@ impl Direct {
     }
 
     pub(super) fn predict(&self, x: &Inputs) -> f64 {
-        self.sums[PAIRS + INPUTS..].iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum()
+        self.sums[PAIRS + INPUTS..].first_chunk().map_or(0.0, |weights| dot(weights, x))
     }
 
     /// Learns that inputs `x` went with the deviation `target`, both in spreads.
@@ -84,35 +87,20 @@ impl Direct {
         let ridge = RIDGE * (-(self.learnt as f64) / 17_280.0).exp().max(0.2);
         let (gram, rest) = self.sums.split_at_mut(PAIRS);
         let (cross, weights) = rest.split_at_mut(INPUTS);
-        let mut factor = [[0.0f64; INPUTS]; INPUTS];
-        let (mut inverse, mut y) = ([0.0f64; INPUTS], [0.0f64; INPUTS]);
+        let mut factor = Factor::<INPUTS, CHUNKS>::ZERO;
+        let mut y = [[0.0]; INPUTS];
         let mut start = 0;
         for i in 0..INPUTS {
-            for j in 0..=i {
-                let mut value = f64::from(gram[start + j]) * unit;
-                if i == j {
-                    value += ridge;
-                }
-                let dot: f64 = factor[i][..j].iter().zip(&factor[j][..j]).map(|(a, b)| a * b).sum();
-                let value = value - dot;
-                if j < i {
-                    factor[i][j] = value * inverse[j];
-                } else if value > 1e-9 {
-                    inverse[i] = 1.0 / value.sqrt();
-                }
+            for (j, g) in gram[start..=start + i].iter().enumerate() {
+                factor.set(j, i, f64::from(*g) * unit);
             }
-            let dot: f64 = factor[i][..i].iter().zip(&y[..i]).map(|(l, y)| l * y).sum();
-            y[i] = (f64::from(cross[i]) * unit - dot) * inverse[i];
+            factor.set(i, i, f64::from(gram[start + i]) * unit + ridge);
+            y[i] = [f64::from(cross[i]) * unit];
             start += i + 1;
         }
-        for i in (0..INPUTS).rev() {
-            y[i] *= inverse[i];
-            let w = y[i];
-            for (y, l) in y[..i].iter_mut().zip(&factor[i][..i]) {
-                *y -= l * w;
-            }
-        }
-        for (w, y) in weights.iter_mut().zip(y) {
+        factor.decompose();
+        factor.solve(&mut y);
+        for (w, [y]) in weights.iter_mut().zip(y) {
             *w = if y.is_finite() { y as f32 } else { 0.0 };
         }
     }

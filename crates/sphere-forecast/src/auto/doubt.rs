@@ -11,8 +11,8 @@
 //! Candès, *Adaptive Conformal Inference Under Distribution Shift*, NeurIPS 2021; Angelopoulos, Candès & Tibshirani,
 //! *Conformal PID Control for Time Series Prediction*, NeurIPS 2023).
 
-use super::levels::TINY;
-use super::packed::{F16, F24, Numbers, Rounded};
+use super::packed::{F16, F24, Numbers, Rounded, decode};
+use super::{fast, levels::TINY};
 use crate::lead::scale::{ScaleMixture, Variances};
 use serde::{Deserialize, Serialize};
 use sphere_core::QUANTILE_LEVELS;
@@ -97,21 +97,48 @@ pub(super) struct Doubt {
     table: Numbers<F16>,
 }
 
-/// Where bin edges lie, in measures.
-static EDGES: LazyLock<[f64; BINS + 1]> =
-    LazyLock::new(|| std::array::from_fn(|i| (i as f64 * BIN_WIDTH - REACH).sinh() / 4.0));
-
-fn edge(i: usize) -> f64 {
-    EDGES[i]
+/// Where bin edges lie.
+struct Edges {
+    /// In measures.
+    at: [f64; BINS + 1],
+    /// The same with the hyperbolic cosine in place of the sine.
+    slope: [f64; BINS + 1],
+    /// Logarithms of how many times rarer than 0.95 is passed the levels of the tail are.
+    rarer: [f32; LEVELS - TAIL_FROM],
 }
 
-fn cell(u: f64) -> usize {
-    EDGES[1..BINS].partition_point(|edge| *edge <= u)
+static EDGES: LazyLock<Edges> = LazyLock::new(|| {
+    let place = |i: usize| i as f64 * BIN_WIDTH - REACH;
+    Edges {
+        at: std::array::from_fn(|i| place(i).sinh() / 4.0),
+        slope: std::array::from_fn(|i| place(i).cosh() / 4.0),
+        rarer: std::array::from_fn(|k| (0.05 / (1.0 - QUANTILE_LEVELS[TAIL_FROM + k])).ln() as f32),
+    }
+});
+
+impl Edges {
+    /// The bin of `u`.
+    fn cell(&self, u: f64) -> usize {
+        self.at[1..BINS].partition_point(|edge| *edge <= u)
+    }
+
+    /// What lies the share `inside` of the way through bin `i`: the hyperbolic sine of a sum.
+    fn inside(&self, i: usize, inside: f64) -> f64 {
+        let x = inside.clamp(0.0, 1.0) * BIN_WIDTH;
+        let xx = x * x;
+        // Series, to 10⁻¹² for |x| ≤ 1/4.
+        let sinh = x * (1.0 + xx / 6.0 * (1.0 + xx / 20.0 * (1.0 + xx / 42.0)));
+        let cosh = 1.0 + xx / 2.0 * (1.0 + xx / 12.0 * (1.0 + xx / 30.0 * (1.0 + xx / 56.0)));
+        self.at[i] * cosh + self.slope[i] * sinh
+    }
 }
+
+/// Quantiles of each measure's errors.
+type Table = [f32; SCALES * LEVELS];
 
 /// Quantile of one measure's errors, by the level's place on the grid.
-fn quantile(table: &[F16], measure: usize, level: usize) -> f64 {
-    f64::from(table[measure * LEVELS + level].get())
+fn quantile(table: &Table, measure: usize, level: usize) -> f64 {
+    f64::from(table[measure * LEVELS + level])
 }
 
 impl Doubt {
@@ -135,7 +162,7 @@ impl Doubt {
         let density = |u: f64| (-u * u / (0.9 + 0.75 * u.abs())).exp();
         let mass: Vec<f64> = (0..BINS)
             .map(|i| {
-                let (a, b) = (edge(i), edge(i + 1));
+                let (a, b) = (EDGES.at[i], EDGES.at[i + 1]);
                 (b - a) * (density(a) + 4.0 * density(0.5 * (a + b)) + density(b)) / 6.0
             })
             .collect();
@@ -211,22 +238,24 @@ impl Doubt {
             every,
         );
         let unit = 1.0 / (self.usual + TINY);
+        let table: Table = decode(&self.table, 0);
         for ((tau, at), losses) in JUDGED.into_iter().zip(JUDGED_AT).zip(&mut self.losses) {
             for (j, loss) in losses.iter_mut().enumerate() {
-                let over = errors[j] - quantile(&self.table, j, at) * scales[j];
+                let over = errors[j] - quantile(&table, j, at) * scales[j];
                 let pinball = if over > 0.0 { tau * over } else { (tau - 1.0) * over };
                 *loss += JUDGEMENT * ((pinball * unit).min(20.0) as f32 - *loss);
             }
         }
-        let (served, width) = self.uncorrected(scales, shift);
+        let (served, width) = self.uncorrected(&table, scales, shift);
         for k in 0..TRACKED {
             let above = error > served[k] + self.correction(k, served[k], width);
             let step = if above { QUANTILE_LEVELS[k] } else { QUANTILE_LEVELS[k] - 1.0 };
             self.offsets[k] = (f64::from(self.offsets[k]) + ADAPTATION * step).clamp(-1.5, 3.0) as f32;
         }
+        let edges: &Edges = &EDGES;
         for (j, histogram) in self.histograms.chunks_exact_mut(BINS).enumerate() {
             let increment = if j == DIRECT { self.slow_increment } else { self.increment };
-            let bin = &mut histogram[cell(errors[j] / scales[j])];
+            let bin = &mut histogram[edges.cell(errors[j] / scales[j])];
             *bin = (bin.get() + increment as f32).into();
         }
         self.increment /= 1.0 - 1.0 / MEMORY;
@@ -262,7 +291,8 @@ impl Doubt {
     /// Deviation of the median.
     pub(super) fn median(&self, scales: &[f64; SCALES], shift: f64) -> f64 {
         let weights = weights(&self.losses[0]);
-        let q: f64 = (0..SCALES).map(|j| weights[j] * scales[j] * quantile(&self.table, j, I_50)).sum();
+        let median = |j: usize| f64::from(self.table[j * LEVELS + I_50].get());
+        let q: f64 = (0..SCALES).map(|j| weights[j] * scales[j] * median(j)).sum();
         q + weights[DIRECT] * shift
     }
 
@@ -271,28 +301,26 @@ impl Doubt {
     }
 
     /// Average of the measures' quantiles, and of the measures.
-    fn uncorrected(&self, scales: &[f64; SCALES], shift: f64) -> ([f64; LEVELS], f64) {
+    fn uncorrected(&self, table: &Table, scales: &[f64; SCALES], shift: f64) -> ([f64; LEVELS], f64) {
         let weights = self.losses.each_ref().map(weights);
         let scaled: [[f64; SCALES]; JUDGED.len()] =
             weights.map(|row| std::array::from_fn(|j| row[j] * scales[j]));
         let mut out = [0.0; LEVELS];
-        for (k, q) in out.iter_mut().enumerate() {
-            let judged = if k < I_95 {
-                0
-            } else if k < JUDGED_AT[2] {
-                1
-            } else {
-                2
-            };
-            let sum: f64 = (0..SCALES).map(|j| scaled[judged][j] * quantile(&self.table, j, k)).sum();
-            *q = sum + weights[judged][DIRECT] * shift;
+        for (judged, levels) in [0..I_95, I_95..JUDGED_AT[2], JUDGED_AT[2]..LEVELS].into_iter().enumerate() {
+            for (row, scaled) in table.chunks_exact(LEVELS).zip(scaled[judged]) {
+                for (q, of) in out[levels.clone()].iter_mut().zip(&row[levels.clone()]) {
+                    *q += scaled * f64::from(*of);
+                }
+            }
+            let shift = weights[judged][DIRECT] * shift;
+            out[levels].iter_mut().for_each(|q| *q += shift);
         }
         (out, scaled[1].iter().sum())
     }
 
     /// Deviations from the forecast at all levels, not necessarily in order.
     pub(super) fn deviations(&self, scales: &[f64; SCALES], shift: f64) -> [f64; LEVELS] {
-        let (mut out, width) = self.uncorrected(scales, shift);
+        let (mut out, width) = self.uncorrected(&decode(&self.table, 0), scales, shift);
         for (k, q) in out.iter_mut().enumerate() {
             *q += self.correction(k, *q, width);
         }
@@ -320,24 +348,27 @@ fn shrink(histogram: &mut [F24], increment: f64) {
 
 /// Weights of the measures, given their mean losses.
 fn weights(losses: &[f32; SCALES]) -> [f64; SCALES] {
-    let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
-    let raw = losses.map(|l| f64::from((-SHARPNESS * (l - least) / (least + 1e-6)).exp()));
+    let least = fast::least(losses);
+    let slope = -SHARPNESS / (least + 1e-6);
+    let raw = losses.map(|l| f64::from(fast::exp(slope * (l - least))));
     let sum: f64 = raw.iter().sum();
-    raw.map(|w| w / sum)
+    let unit = 1.0 / sum;
+    raw.map(|w| w * unit)
 }
 
 /// Quantiles of a histogram, with a generalised Pareto tail.
 fn quantiles(histogram: &[F24], increment: f64) -> [f64; LEVELS] {
+    let edges: &Edges = &EDGES;
     let histogram: [f32; BINS] = std::array::from_fn(|i| histogram[i].get());
     let total: f64 = histogram.iter().map(|&h| f64::from(h)).sum();
-    let mut out = [edge(BINS); LEVELS];
+    let mut out = [edges.at[BINS]; LEVELS];
     let (mut next, mut below) = (0, 0.0);
     'bins: for (i, &mass) in histogram.iter().enumerate() {
         let mass = f64::from(mass);
         let above = below + mass;
         while above >= QUANTILE_LEVELS[next] * total {
             let inside = if mass > 0.0 { (QUANTILE_LEVELS[next] * total - below) / mass } else { 0.5 };
-            out[next] = ((i as f64 + inside.clamp(0.0, 1.0)) * BIN_WIDTH - REACH).sinh() / 4.0;
+            out[next] = edges.inside(i, inside);
             next += 1;
             if next == LEVELS {
                 break 'bins;
@@ -346,11 +377,11 @@ fn quantiles(histogram: &[F24], increment: f64) -> [f64; LEVELS] {
         below = above;
     }
     let threshold = out[I_95];
-    let start = cell(threshold);
+    let start = edges.cell(threshold);
     let (mut mass, mut sum, mut weighted) = (0.0, 0.0, 0.0);
     for i in (start..BINS).rev() {
-        let (low, high) = (edge(i).max(threshold), edge(i + 1));
-        let share = if i == start { (high - low) / (high - edge(i)) } else { 1.0 };
+        let (low, high) = (edges.at[i].max(threshold), edges.at[i + 1]);
+        let share = if i == start { (high - low) / (high - edges.at[i]) } else { 1.0 };
         let here = share * f64::from(histogram[i]);
         let excess = 0.5 * (low + high) - threshold;
         sum += here * excess;
@@ -366,10 +397,10 @@ fn quantiles(histogram: &[F24], increment: f64) -> [f64; LEVELS] {
     let shape = if mean > 2.0 * moment { 2.0 - mean / (mean - 2.0 * moment) } else { 0.5 };
     let shape = ((n * shape + 30.0 * 0.1) / (n + 30.0)).clamp(-0.2, 0.6);
     let scale = mean * (1.0 - shape);
-    for k in TAIL_FROM..LEVELS {
-        let ratio: f64 = 0.05 / (1.0 - QUANTILE_LEVELS[k]);
+    for (k, rarer) in (TAIL_FROM..LEVELS).zip(edges.rarer) {
+        let power = f64::from(fast::exp(rarer * shape as f32));
         let excess =
-            if shape.abs() < 1e-3 { scale * ratio.ln() } else { scale / shape * (ratio.powf(shape) - 1.0) };
+            if shape.abs() < 1e-3 { scale * f64::from(rarer) } else { scale / shape * (power - 1.0) };
         let tail = threshold + excess;
         // At 0.99 there are still errors to count.
         out[k] = if k == TAIL_FROM { 0.5 * (out[k] + tail) } else { tail };

@@ -4,7 +4,7 @@ use super::changepoint::Shift;
 use super::direct::{Direct, INPUTS, Inputs};
 use super::doubt::{Doubt, SCALES};
 use super::mix::{EXPERTS, Mix, Opinions, Said};
-use super::packed::{F16, Floats, Fractions, Numbers, Rounded};
+use super::packed::{F16, Floats, Fractions, Numbers, decode};
 use super::target::Target;
 use crate::lead::scale::Variances;
 use serde::{Deserialize, Serialize};
@@ -168,19 +168,24 @@ impl Head {
         // Relative to what will be read back.
         let [base, spread] = marks.map(f64::from);
         let unit = 1.0 / spread;
-        let demand = |v: &f64| (*v - base) * unit;
-        let row = &mut self.pending[slot * PENDING..][..PENDING];
-        let freshness = if shift.ramp { -shift.freshness } else { shift.freshness };
-        row[0] = (freshness as f32).into();
         let said = [said.blend, said.pick, said.plain, self.center, said.median];
-        let values = opinions
-            .iter()
-            .chain(&said)
-            .map(demand)
-            .chain(self.scales.map(|v| v * unit))
-            .chain(self.doubt.mixture.variances());
-        for (cell, v) in row[1..].iter_mut().zip(values) {
-            *cell = (v as f32).into();
+        // An array first, so that all are rounded side by side.
+        let mut row = [0.0f32; PENDING];
+        row[0] = (if shift.ramp { -shift.freshness } else { shift.freshness }) as f32;
+        for (cell, v) in row[1..].iter_mut().zip(opinions) {
+            *cell = ((v - base) * unit) as f32;
+        }
+        for (cell, v) in row[1 + EXPERTS..].iter_mut().zip(said) {
+            *cell = ((v - base) * unit) as f32;
+        }
+        for (cell, v) in row[1 + EXPERTS + SAID..].iter_mut().zip(self.scales) {
+            *cell = (v * unit) as f32;
+        }
+        for (cell, v) in row[1 + EXPERTS + SAID + SCALES..].iter_mut().zip(self.doubt.mixture.variances()) {
+            *cell = v as f32;
+        }
+        for (cell, v) in self.pending[slot * PENDING..].iter_mut().zip(row) {
+            *cell = v.into();
         }
         self.inputs.write(slot * INPUTS, inputs.iter().map(|x| *x as f32));
     }
@@ -189,8 +194,8 @@ impl Head {
     fn recall(&self, origin: u64) -> Recalled {
         let slot = self.slot(origin);
         let [base, spread] = [0, 1].map(|i| f64::from(self.marks[slot * MARKS + i]));
-        let row = &self.pending[slot * PENDING..][..PENDING];
-        let raw = |i: usize| f64::from(row[i].get());
+        let row: [f32; PENDING] = decode(&self.pending, slot * PENDING);
+        let raw = |i: usize| f64::from(row[i]);
         let demand = |i: usize| base + spread * raw(i);
         let [blend, pick, plain, center, median] = std::array::from_fn(|i| demand(1 + EXPERTS + i));
         let after = 1 + EXPERTS + SAID;

@@ -159,7 +159,7 @@ impl Levels {
     pub(super) fn trend_ahead(&self, target: Target) -> f64 {
         let damping = QUICK[2];
         // The sum of damping^1 to damping^h.
-        let reach = |h: u32| damping / (1.0 - damping) * (1.0 - damping.powf(f64::from(h)));
+        let reach = |h: u32| damping / (1.0 - damping) * (1.0 - damping.powi(h.cast_signed()));
         self.quick_level + self.quick_trend * target.mean(reach)
     }
 

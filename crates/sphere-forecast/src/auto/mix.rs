@@ -14,6 +14,7 @@
 //! ones are depends on how well the change-point level did after those before.
 
 use super::changepoint::Shift;
+use super::fast::{dot, exp, least, sum};
 use serde::{Deserialize, Serialize};
 
 /// Number of experts.
@@ -82,19 +83,15 @@ pub(super) struct Mix {
 }
 
 fn softmin(losses: &[f32; EXPERTS], sharpness: f32) -> [f32; EXPERTS] {
-    let least = losses.iter().copied().fold(f32::INFINITY, f32::min);
+    let least = least(losses);
     let slope = -sharpness / (least + 1e-6);
-    normalised(losses.map(|l| (slope * (l - least)).exp()))
+    normalised(losses.map(|l| exp(slope * (l - least))))
 }
 
 fn normalised(mut weights: [f32; EXPERTS]) -> [f32; EXPERTS] {
-    let scale = 1.0 / weights.iter().sum::<f32>();
+    let scale = 1.0 / sum(&weights);
     weights.iter_mut().for_each(|w| *w *= scale);
     weights
-}
-
-fn dot(weights: &[f32; EXPERTS], opinions: &Opinions) -> f64 {
-    weights.iter().zip(opinions).map(|(w, f)| f64::from(*w) * f).sum()
 }
 
 /// Who takes over after `shift`: the change-point level, or on a ramp the quick trend.
@@ -152,12 +149,18 @@ impl Mix {
         let cut = |f: f64| ((f - actual).abs() * unit).min(CLIP) as f32;
         self.square_count = SQUARE_MEMORY * self.square_count + 1.0;
         self.count = MEMORY * self.count + 1.0;
-        let gradient = if said.blend > actual { -1.0 } else { 1.0 };
-        for (k, &f) in opinions.iter().enumerate() {
-            self.loss[k] = MEMORY * self.loss[k] + cut(f);
-            let error = ((f - actual).abs() * local).min(CLIP) as f32;
+        let gradient = if said.blend > actual { -1.0f32 } else { 1.0 };
+        // Opinions are finite, so no case of NaN slows these down.
+        let clip = CLIP as f32;
+        let least = |v: f32| if v < clip { v } else { clip };
+        let off: [f32; EXPERTS] = opinions.map(|f| ((f - actual).abs() * unit) as f32);
+        let local_off: [f32; EXPERTS] = opinions.map(|f| ((f - actual).abs() * local) as f32);
+        let moved: [f32; EXPERTS] = opinions.map(|f| ((f - said.blend) * unit) as f32);
+        for k in 0..EXPERTS {
+            self.loss[k] = MEMORY * self.loss[k] + least(off[k]);
+            let error = least(local_off[k]);
             self.square_loss[k] = SQUARE_MEMORY * self.square_loss[k] + error * error;
-            let regret = (gradient * ((f - said.blend) * unit).clamp(-CLIP, CLIP)) as f32;
+            let regret = gradient * if moved[k] > -clip { least(moved[k]) } else { -clip };
             self.regret[k] = REGRET_MEMORY * self.regret[k] + regret;
             self.square[k] = REGRET_MEMORY * self.square[k] + regret * regret;
         }
@@ -183,15 +186,15 @@ impl Mix {
         let (blend, pick, mut mean_weights) = if self.count < 3.0 {
             (equal, equal, equal)
         } else {
-            let mean = self.loss.map(|l| l / self.count);
+            let unit = 1.0 / self.count;
+            let mean = self.loss.map(|l| l * unit);
             let poly: [f32; EXPERTS] =
                 std::array::from_fn(|k| self.regret[k].max(0.0) / (self.square[k] + 1e-9));
-            let any = poly.iter().sum::<f32>() > 0.0;
-            (
-                if any { normalised(poly) } else { softmin(&mean, 12.0) },
-                softmin(&mean, SHARPNESS),
-                softmin(&self.square_loss.map(|l| l / self.square_count), SHARPNESS),
-            )
+            let any = sum(&poly) > 0.0;
+            (if any { normalised(poly) } else { softmin(&mean, 12.0) }, softmin(&mean, SHARPNESS), {
+                let unit = 1.0 / self.square_count;
+                softmin(&self.square_loss.map(|l| l * unit), SHARPNESS)
+            })
         };
         let to_jump = self.yield_to_jump(shift.freshness);
         let give_way = |weights: &mut [f32; EXPERTS]| {
@@ -204,19 +207,19 @@ impl Mix {
         let center = dot(&mean_weights, opinions);
         let median = median(center);
         let least = self.rule_loss.iter().copied().fold(f32::INFINITY, f32::min);
-        let mut rules = self.rule_loss.map(|l| (-RULE_SHARPNESS * (l - least) / (least + 1e-9)).exp());
+        let mut rules = self.rule_loss.map(|l| exp(-RULE_SHARPNESS * (l - least) / (least + 1e-9)));
         if self.count < MEDIAN_FROM {
             // Blend and pick share by their own losses.
             let least = self.rule_loss[0].min(self.rule_loss[1]);
-            rules = self.rule_loss.map(|l| (-RULE_SHARPNESS * (l - least) / (least + 1e-9)).exp());
+            rules = self.rule_loss.map(|l| exp(-RULE_SHARPNESS * (l - least) / (least + 1e-9)));
             rules[2] = 0.0;
         }
         let [a, b, c] = rules;
-        let all = a + b + c;
+        let share = 1.0 / (a + b + c);
         let mut weights: [f32; EXPERTS] =
-            std::array::from_fn(|k| (a * blend[k] + b * pick[k] + c * mean_weights[k]) / all);
+            std::array::from_fn(|k| (a * blend[k] + b * pick[k] + c * mean_weights[k]) * share);
         // The median lies beside the mix by squared errors.
-        let shift = c / all * (median - center) as f32;
+        let shift = c * share * (median - center) as f32;
         let plain = dot(&weights, opinions) + f64::from(shift);
         give_way(&mut weights);
         self.shift = (1.0 - to_jump) * shift;

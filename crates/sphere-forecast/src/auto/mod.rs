@@ -59,6 +59,8 @@ mod bounds;
 mod changepoint;
 mod direct;
 mod doubt;
+mod factor;
+mod fast;
 mod grid;
 mod head;
 mod levels;
@@ -363,14 +365,16 @@ impl AutoForecaster {
 
     fn features(&self, base: f64, spread: f64) -> Features {
         let mut x = [0.0f32; FEATURES];
-        let scaled = |v: f64| ((v - base) / spread).clamp(-10.0, 10.0) as f32;
-        let change = |a: f64, b: f64| ((a - b) / spread).clamp(-10.0, 10.0) as f32;
-        for (lag, slot) in x[..12].iter_mut().enumerate() {
-            *slot = scaled(self.origins.cleared(self.tick, lag as u32));
+        let unit = 1.0 / spread;
+        let scaled = |v: f64| ((v - base) * unit).clamp(-10.0, 10.0) as f32;
+        let change = |a: f64, b: f64| ((a - b) * unit).clamp(-10.0, 10.0) as f32;
+        let lately: [f64; 28] = self.origins.cleared_lately(self.tick);
+        for (slot, v) in x[..12].iter_mut().zip(lately) {
+            *slot = scaled(v);
         }
-        let mean = |ages: std::ops::Range<u32>| {
-            let n = f64::from(ages.end - ages.start);
-            ages.map(|age| self.origins.cleared(self.tick, age)).sum::<f64>() / n
+        let mean = |ages: std::ops::Range<usize>| {
+            let n = ages.len() as f64;
+            lately[ages].iter().sum::<f64>() / n
         };
         x[12] = scaled(mean(12..18));
         x[13] = scaled(mean(18..28));
@@ -405,15 +409,16 @@ impl AutoForecaster {
         let base = raw[BASE];
         let [slow, slower] = self.levels.slow;
         let mut x = [0.0; direct::INPUTS];
+        let unit = 1.0 / spread;
         for (x, level) in x.iter_mut().zip([raw[0], raw[1], raw[2], raw[4], raw[5], raw[6], slow, slower]) {
-            *x = (level - base) / spread;
+            *x = (level - base) * unit;
         }
         if let (Some(then), Some(now)) = (then.day, now.day) {
-            x[8] = (then - now) / spread;
-            x[9] = 0.3 * (then - base) / spread;
+            x[8] = (then - now) * unit;
+            x[9] = 0.3 * (then - base) * unit;
         }
-        x[10] = (then.raw_hour - now.raw_hour) / spread;
-        x[11] = 0.3 * (raw[FAST] + then.raw_hour - base) / spread;
+        x[10] = (then.raw_hour - now.raw_hour) * unit;
+        x[11] = 0.3 * (raw[FAST] + then.raw_hour - base) * unit;
         x.map(|v| v.clamp(-20.0, 20.0))
     }
 
@@ -468,9 +473,7 @@ impl AutoForecaster {
         let x = self.features(base, spread);
         let flat = self.flat();
         let now = self.profiles.usual(0);
-        let recent_maximum = (0..MAXIMUM_STEPS)
-            .map(|age| self.origins.value(self.tick, age))
-            .fold(f64::NEG_INFINITY, f64::max);
+        let recent_maximum = self.origins.maximum(self.tick, MAXIMUM_STEPS);
         for a in 0..self.heads.len() {
             let target = self.heads[a].target;
             let ridge = base + spread * self.ridge.predict(a, &x);

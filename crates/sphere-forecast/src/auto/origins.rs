@@ -99,6 +99,23 @@ impl Origins {
         f64::from(self.cleared[index(&self.cleared, tick, age)])
     }
 
+    /// The last `N` of them, `N` at most 28, the newest first.
+    pub(super) fn cleared_lately<const N: usize>(&self, tick: u64) -> [f64; N] {
+        let at = index(&self.cleared, tick, 0);
+        let ring: &[f32] = &self.cleared;
+        std::array::from_fn(|age| f64::from(ring[before(ring.len(), at, age)]))
+    }
+
+    /// The largest of the last `steps` values, at most 32.
+    pub(super) fn maximum(&self, tick: u64, steps: u32) -> f64 {
+        let at = index(&self.values, tick, 0);
+        let ring: &[f32] = &self.values;
+        let largest = (0..steps as usize)
+            .map(|age| ring[before(ring.len(), at, age)])
+            .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        f64::from(largest)
+    }
+
     fn slot(&self, tick: u64) -> usize {
         ((tick / self.every) % (self.marks.len() / MARKS) as u64) as usize
     }
@@ -136,5 +153,10 @@ impl Origins {
 /// Where in a ring the step `age` before `tick` lies.
 fn index(ring: &[f32], tick: u64, age: u32) -> usize {
     let n = ring.len();
-    ((tick % n as u64) as usize + n - age as usize) % n
+    before(n, (tick % n as u64) as usize, age as usize)
+}
+
+/// The place `age` ≤ n before `at` in a ring of `n`.
+fn before(n: usize, at: usize, age: usize) -> usize {
+    if at >= age { at - age } else { at + n - age }
 }

@@ -90,12 +90,12 @@ impl F16 {
 
 impl From<f32> for F16 {
     fn from(value: f32) -> Self {
-        if value.is_nan() {
-            return Self(UNKNOWN);
-        }
+        // Without a branch, for loops over many.
         let bits = value.to_bits();
-        let size = ((bits & 0x7FFF_FFFF) + (1 << (CUT - 1))).saturating_sub(LOWEST) >> CUT;
-        Self((bits >> 16 & 0x8000) as u16 | size.min(u32::from(UNKNOWN - 1)) as u16)
+        let above = ((bits & 0x7FFF_FFFF) + (1 << (CUT - 1))) as i32 - LOWEST as i32;
+        let size = (above.max(0) >> CUT).min(i32::from(UNKNOWN - 1)) as u16;
+        let known = (bits >> 16 & 0x8000) as u16 | size;
+        Self(if value.is_nan() { UNKNOWN } else { known })
     }
 }
 
@@ -115,11 +115,16 @@ impl Rounded for F16 {
     fn get(self) -> f32 {
         let size = u32::from(self.0 & 0x7FFF);
         let sign = u32::from(self.0 & 0x8000) << 16;
-        match size as u16 {
-            0 => 0.0,
-            UNKNOWN => f32::NAN,
-            _ => f32::from_bits(sign | ((size << CUT) + LOWEST)),
-        }
+        let bits = if size == 0 { 0 } else { sign | ((size << CUT) + LOWEST) };
+        f32::from_bits(if size == u32::from(UNKNOWN) { f32::NAN.to_bits() } else { bits })
+    }
+}
+
+/// What `N` numbers from `at` on are; `N` cells of the default beyond the end, which no caller asks for.
+pub(super) fn decode<T: Rounded + Default, const N: usize>(cells: &[T], at: usize) -> [f32; N] {
+    match cells.get(at..).and_then(|cells| cells.first_chunk::<N>()) {
+        Some(cells) => std::array::from_fn(|i| cells[i].get()),
+        None => [T::default().get(); N],
     }
 }
 
@@ -167,18 +172,15 @@ impl<'de, T: Number> Deserialize<'de> for Numbers<T> {
 }
 
 fn store<T: Number, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut bytes = Vec::with_capacity(values.len() * T::WIDTH);
-    values.iter().for_each(|v| bytes.extend_from_slice(v.bytes().as_ref()));
+    let mut bytes = vec![0; values.len() * T::WIDTH];
+    for (cell, v) in bytes.chunks_exact_mut(T::WIDTH).zip(values) {
+        cell.copy_from_slice(v.bytes().as_ref());
+    }
     serializer.serialize_bytes(&bytes)
 }
 
 fn load<'de, T: Number, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    let bytes = deserializer.deserialize_byte_buf(Bytes(PhantomData::<T>))?;
-    bytes
-        .chunks(T::WIDTH)
-        .map(T::of)
-        .collect::<Option<_>>()
-        .ok_or_else(|| de::Error::invalid_length(bytes.len(), &Bytes(PhantomData::<T>)))
+    deserializer.deserialize_bytes(Bytes(PhantomData::<T>))
 }
 
 /// A fixed number of values in ±`LIMIT`, each within a 32767th of that.
@@ -217,21 +219,29 @@ const LONGEST: usize = 4 << 20;
 
 struct Bytes<T>(PhantomData<T>);
 
+impl<T: Number> Bytes<T> {
+    fn numbers<E: de::Error>(&self, bytes: &[u8]) -> Result<Vec<T>, E> {
+        if bytes.len() > LONGEST || !bytes.len().is_multiple_of(T::WIDTH) {
+            return Err(E::invalid_length(bytes.len(), self));
+        }
+        let mut numbers = Vec::with_capacity(bytes.len() / T::WIDTH);
+        numbers.extend(bytes.chunks_exact(T::WIDTH).filter_map(T::of));
+        Ok(numbers)
+    }
+}
+
 impl<'de, T: Number> de::Visitor<'de> for Bytes<T> {
-    type Value = Vec<u8>;
+    type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the bytes of numbers of {} bytes each", T::WIDTH)
     }
 
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        if bytes.len() > LONGEST {
-            return Err(E::invalid_length(bytes.len(), &self));
-        }
-        Ok(bytes.to_vec())
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<T>, E> {
+        self.numbers(bytes)
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut bytes = Vec::new();
         while let Some(byte) = seq.next_element::<u8>()? {
             if bytes.len() >= LONGEST {
@@ -239,7 +249,7 @@ impl<'de, T: Number> de::Visitor<'de> for Bytes<T> {
             }
             bytes.push(byte);
         }
-        Ok(bytes)
+        self.numbers(&bytes)
     }
 }
 

@@ -54,7 +54,14 @@ impl<T: Rounded> Profile<T> {
 
     /// Position in bins of the instant `ms` since the epoch.
     fn position(&self, ms: i64) -> f64 {
-        ms.rem_euclid(self.period_ms) as f64 * (self.bins.len() as f64 / self.period_ms as f64)
+        // Division by a constant is a multiplication.
+        let within = match self.period_ms {
+            HOUR_MS => ms.rem_euclid(HOUR_MS),
+            DAY_MS => ms.rem_euclid(DAY_MS),
+            WEEK_MS => ms.rem_euclid(WEEK_MS),
+            period => ms.rem_euclid(period),
+        };
+        within as f64 * (self.bins.len() as f64 / self.period_ms as f64)
     }
 
     pub(super) fn observe(&mut self, ms: i64, value: f64) {
@@ -89,10 +96,13 @@ impl<T: Rounded> Profile<T> {
             let value = self.bins[(position as usize).min(n - 1)].get();
             return (!value.is_nan()).then(|| f64::from(value));
         }
+        // The bin whose middle lies before, and the next; at most a few hundred bins.
         let x = position - 0.5;
-        let low = x.floor();
-        let a = self.bins[if low < 0.0 { n - 1 } else { (low as usize).min(n - 1) }].get();
-        let b = self.bins[((low + 1.0) as usize) % n].get();
+        let next = (position + 0.5) as i32;
+        let low = f64::from(next - 1);
+        let next = next as usize;
+        let a = self.bins[if next == 0 { n - 1 } else { (next - 1).min(n - 1) }].get();
+        let b = self.bins[if next >= n { next % n } else { next }].get();
         match (a.is_nan(), b.is_nan()) {
             (false, false) => Some(f64::from(a) + (x - low) * f64::from(b - a)),
             (false, true) => Some(f64::from(a)),

@@ -5,12 +5,15 @@
 //! recursive least squares would (Ljung & Söderström 1983), but without its drift. Origins whose error is far beyond
 //! the usual weigh less (Huber, *Robust estimation of a location parameter*, 1964).
 
+use super::factor::Factor;
+use super::fast::short_dot;
 use super::packed::Floats;
 use serde::{Deserialize, Serialize};
 
 /// Number of features.
 pub(super) const FEATURES: usize = 30;
 const PAIRS: usize = FEATURES * (FEATURES + 1) / 2;
+const CHUNKS: usize = FEATURES.div_ceil(4);
 const FORGETTING: f64 = 1.0 - 1.0 / 6000.0;
 const RIDGE: f64 = 5.0;
 const SOLVE_EVERY: u64 = 8;
@@ -75,14 +78,10 @@ impl Ridge {
         self.gram.heap_bytes() + self.cross.heap_bytes() + self.weights.heap_bytes()
     }
 
-    fn row(&self, target: usize) -> &[f32] {
-        &self.weights[target * FEATURES..(target + 1) * FEATURES]
-    }
-
     /// Expected deviation of a target from the base, in spreads.
     pub(super) fn predict(&self, target: usize, x: &Features) -> f64 {
-        let sum: f32 = self.row(target).iter().zip(x).map(|(w, x)| w * x).sum();
-        f64::from(sum).clamp(-CLIP, CLIP)
+        let row = self.weights[target * FEATURES..].first_chunk::<FEATURES>();
+        row.map_or(0.0, |row| f64::from(short_dot(row, x))).clamp(-CLIP, CLIP)
     }
 
     /// Learns that the features `x` went with the `deviations` of the targets, in spreads.
@@ -129,53 +128,43 @@ impl Ridge {
     /// Solves (G + ridge) w = c for every target; a feature that carries nothing gets weight 0.
     fn solve(&mut self) {
         let unit = 1.0 / self.increment;
-        let mut factor = [0.0f64; PAIRS];
-        for (f, g) in factor.iter_mut().zip(self.gram.iter()) {
-            *f = f64::from(*g) * unit;
-        }
-        let mut inverse = [0.0f64; FEATURES];
+        let mut factor = Box::new(Factor::<FEATURES, CHUNKS>::ZERO);
         let mut start = 0;
         for i in 0..FEATURES {
-            factor[start + i] += RIDGE + 1e-6 * factor[start + i];
-            let mut other = 0;
-            for j in 0..=i {
-                let (above, row) = factor.split_at(start);
-                let dot: f64 = if j < i {
-                    above[other..other + j].iter().zip(row).map(|(a, b)| a * b).sum()
-                } else {
-                    row[..j].iter().map(|a| a * a).sum()
-                };
-                let value = factor[start + j] - dot;
-                if j < i {
-                    factor[start + j] = value * inverse[j];
-                    other += j + 1;
-                } else if value > 1e-9 {
-                    inverse[i] = 1.0 / value.sqrt();
-                    factor[start + i] = value.sqrt();
-                }
+            for (j, g) in self.gram[start..=start + i].iter().enumerate() {
+                factor.set(j, i, f64::from(*g) * unit);
             }
+            let own = f64::from(self.gram[start + i]) * unit;
+            factor.set(i, i, own + RIDGE + 1e-6 * own);
             start += i + 1;
         }
-        for a in 0..self.targets {
-            let cells = a * FEATURES..(a + 1) * FEATURES;
-            let mut y = [0.0f64; FEATURES];
-            let mut start = 0;
-            for i in 0..FEATURES {
-                let dot: f64 = factor[start..start + i].iter().zip(&y).map(|(l, y)| l * y).sum();
-                y[i] = (f64::from(self.cross[cells.start + i]) * unit - dot) * inverse[i];
-                start += i + 1;
+        factor.decompose();
+        let mut first = 0;
+        while first < self.targets {
+            // Side by side, as many as fill the vector registers.
+            if self.targets - first > 2 {
+                self.solve_targets::<4>(&factor, first, unit);
+                first += 4;
+            } else {
+                self.solve_targets::<2>(&factor, first, unit);
+                first += 2;
             }
-            for i in (0..FEATURES).rev() {
-                start -= i + 1;
-                y[i] *= inverse[i];
-                let w = y[i];
-                for (y, l) in y[..i].iter_mut().zip(&factor[start..start + i]) {
-                    *y -= l * w;
-                }
+        }
+    }
+
+    /// Weights of the `N` targets from `first` on, or fewer where there are no more.
+    fn solve_targets<const N: usize>(&mut self, factor: &Factor<FEATURES, CHUNKS>, first: usize, unit: f64) {
+        let cells = first * FEATURES..(first + N).min(self.targets) * FEATURES;
+        let mut y = [[0.0f64; N]; FEATURES];
+        for (t, cross) in self.cross[cells.clone()].chunks_exact(FEATURES).enumerate() {
+            for (y, c) in y.iter_mut().zip(cross) {
+                y[t] = f64::from(*c) * unit;
             }
-            let solution = &mut self.weights[cells];
-            for (w, y) in solution.iter_mut().zip(y) {
-                *w = if y.is_finite() { y as f32 } else { 0.0 };
+        }
+        factor.solve(&mut y);
+        for (t, solution) in self.weights[cells].chunks_exact_mut(FEATURES).enumerate() {
+            for (w, y) in solution.iter_mut().zip(&y) {
+                *w = if y[t].is_finite() { y[t] as f32 } else { 0.0 };
             }
         }
     }

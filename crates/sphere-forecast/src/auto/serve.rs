@@ -4,41 +4,34 @@
 //! learnt step, the regressions and the doubt lie linearly in between. While steps are missing, weights and
 //! doubt are those of the lead from the last value on.
 
+use super::fast::dot;
 use super::head::{FLAT, Head};
-use super::mix::EXPERTS;
 use super::profiles::Usual;
 use super::target::Target;
 use super::{AutoForecaster, BASE, LEVELS};
 use sphere_core::Distribution;
 
-impl AutoForecaster {
-    /// Heads of single steps.
-    fn step_heads(&self) -> impl Iterator<Item = &Head> {
-        self.heads.iter().filter(|head| head.target.is_step())
-    }
+/// The heads of single steps, nearest first.
+struct Steps<'a>(Vec<&'a Head>);
 
-    /// The single-step heads around `h`, and the share of the way from the first to the second.
+impl Steps<'_> {
+    /// The heads around `h`, and the share of the way from the first to the second.
     fn around(&self, h: u32) -> Option<(&Head, &Head, f64)> {
-        let (mut below, mut above) = (None, None);
-        for head in self.step_heads() {
-            if head.target.to <= h {
-                below = Some(head);
-            }
-            if head.target.to >= h && above.is_none() {
-                above = Some(head);
-            }
-        }
-        let (a, b) = (below.or(above)?, above.or(below)?);
+        let above = self.0.partition_point(|head| head.target.to < h);
+        let at = |i: usize| self.0.get(i).copied();
+        let a = at(above)
+            .filter(|head| head.target.to == h || above == 0)
+            .or_else(|| at(above.wrapping_sub(1)))?;
+        let b = at(above).or_else(|| at(above.wrapping_sub(1)))?;
         let (from, to) = (a.target.to, b.target.to);
         let share = if to > from { f64::from(h - from) / f64::from(to - from) } else { 0.0 };
         Some((a, b, share))
     }
 
     /// What the regression says of step `h`, without the hourly pattern.
-    fn ridge_at(&self, h: u32) -> f64 {
-        let Some((a, b, share)) = self.around(h) else { return self.levels.raw[BASE] };
+    fn ridge(&self, h: u32, (a, b, share): (&Head, &Head, f64)) -> f64 {
         if h > b.target.to
-            && let Some(before) = self.step_heads().filter(|head| head.target.to < b.target.to).last()
+            && let [.., before, _] = self.0[..]
         {
             // Half the last slope, for as far as a sixth of the horizon.
             let width = f64::from(b.target.to - before.target.to);
@@ -47,19 +40,19 @@ impl AutoForecaster {
         }
         a.ridge + share * (b.ridge - a.ridge)
     }
+}
 
+impl AutoForecaster {
     /// Expected demand `h` steps ahead.
-    fn point_at(&self, h: u32, flat: &[f64; FLAT], now: &Usual) -> (f64, f64) {
-        let Some((a, b, share)) = self.around(h + self.missed) else {
-            return (self.levels.raw[BASE], self.levels.raw[BASE]);
-        };
+    fn point_at(&self, steps: &Steps, h: u32, flat: &[f64; FLAT], now: &Usual) -> (f64, f64) {
+        let base = self.levels.raw[BASE];
+        let Some((a, b, share)) = steps.around(h + self.missed) else { return (base, base) };
         let head = if share < 0.5 { a } else { b };
         let direct = a.direct + share * (b.direct - a.direct);
-        let opinions =
-            self.opinions(flat, Target::step(h), &self.profiles.usual(h), now, self.ridge_at(h), direct);
-        let dot = |w: &[f32; EXPERTS]| w.iter().zip(&opinions).map(|(w, o)| f64::from(*w) * o).sum::<f64>();
-        let point = dot(head.mix.weights()) + head.mix.shift();
-        (self.bounded(point), self.bounded(dot(head.mix.mean_weights())))
+        let ridge = steps.around(h).map_or(base, |around| steps.ridge(h, around));
+        let opinions = self.opinions(flat, Target::step(h), &self.profiles.usual(h), now, ridge, direct);
+        let point = dot(head.mix.weights(), &opinions) + head.mix.shift();
+        (self.bounded(point), self.bounded(dot(head.mix.mean_weights(), &opinions)))
     }
 
     /// Deviations from the point at all levels, `h` steps ahead.
@@ -97,8 +90,10 @@ impl AutoForecaster {
 
     /// Appends the distributions of steps 1 to `horizon`.
     pub(super) fn serve(&self, horizon: usize, out: &mut Vec<Distribution>) {
-        let known: Vec<(u32, [f64; LEVELS])> = self
-            .step_heads()
+        let steps = Steps(self.heads.iter().filter(|head| head.target.is_step()).collect());
+        let known: Vec<(u32, [f64; LEVELS])> = steps
+            .0
+            .iter()
             .map(|head| (head.target.to, head.doubt.deviations(&head.scales, head.shift())))
             .collect();
         let flat = self.flat();
@@ -106,7 +101,7 @@ impl AutoForecaster {
         out.reserve(horizon);
         for h in 1..=u32::try_from(horizon).unwrap_or(u32::MAX) {
             let deviations = self.deviations_at(h.saturating_add(self.missed), &known);
-            out.extend(self.distribution(self.point_at(h, &flat, &now), &deviations));
+            out.extend(self.distribution(self.point_at(&steps, h, &flat, &now), &deviations));
         }
     }
 }

@@ -13,38 +13,48 @@ use crate::fit::seasonal::SeasonKind;
 const ROWS: usize = 4;
 
 pub(super) struct Problem<'a> {
-    values: &'a [f64],
-    spec: Spec,
-    period: usize,
+    pub(super) values: &'a [f64],
+    pub(super) spec: Spec,
+    pub(super) period: usize,
     /// The first `p` entries of the parameters are free; the others stay.
     p: usize,
     /// Divisors stay above this.
-    least: f64,
-    work: Work,
+    pub(super) least: f64,
+    pub(super) work: Work,
 }
 
 /// Derivatives and normal equations.
 #[derive(Default)]
-struct Work {
+pub(super) struct Work {
     level: Vec<f64>,
     trend: Vec<f64>,
-    season: Vec<f64>,
+    pub(super) season: Vec<f64>,
     rows: Vec<f64>,
-    normal: Vec<f64>,
-    right: Vec<f64>,
+    pub(super) normal: Vec<f64>,
+    pub(super) right: Vec<f64>,
     /// Mean relative derivative of the prediction, and the products of relative errors with derivatives.
     relative: Vec<f64>,
-    seasons: Vec<f64>,
+    pub(super) seasons: Vec<f64>,
     factor: Vec<f64>,
     step: Vec<f64>,
+    /// The normal equations before those in use.
+    previous: (Vec<f64>, Vec<f64>),
 }
 
-struct Model {
-    alpha: f64,
+impl Work {
+    /// Exchanges the normal equations with those before.
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.normal, &mut self.previous.0);
+        std::mem::swap(&mut self.right, &mut self.previous.1);
+    }
+}
+
+pub(super) struct Model {
+    pub(super) alpha: f64,
     /// What the trend takes of an error.
-    beta: f64,
-    gamma: f64,
-    phi: f64,
+    pub(super) beta: f64,
+    pub(super) gamma: f64,
+    pub(super) phi: f64,
 }
 
 impl<'a> Problem<'a> {
@@ -54,7 +64,7 @@ impl<'a> Problem<'a> {
         Self { values, spec, period, p, least, work: Work::default() }
     }
 
-    fn model(&self, theta: &[f64]) -> Model {
+    pub(super) fn model(&self, theta: &[f64]) -> Model {
         let alpha = theta[ALPHA];
         let (beta, phi) = match self.spec.trend {
             TrendKind::None => (0.0, 0.0),
@@ -390,16 +400,23 @@ impl<'a> Problem<'a> {
 
     /// Levenberg-Marquardt from `theta` to the nearest minimum; returns its value.
     pub(super) fn refine(&mut self, theta: &mut Vec<f64>, rounds: usize, tolerance: f64) -> f64 {
+        // Derivatives by few parameters come with the value; those by many are made where they are needed.
+        let few = self.p == SEASON;
         self.bounded(theta);
-        let mut value = self.objective(theta);
+        let mut value = if few { self.linearise_smoothing(theta) } else { self.objective(theta) };
         if !value.is_finite() {
             return value;
         }
         let mut lambda = 1e-3;
         let mut trial = theta.clone();
+        let mut free = vec![false; self.p];
         for _ in 0..rounds {
-            self.linearise(theta);
-            let free: Vec<bool> = (0..self.p).map(|i| self.free(theta, i)).collect();
+            if !few {
+                self.linearise(theta);
+            }
+            for i in 0..self.p {
+                free[i] = self.free(theta, i);
+            }
             let before = value;
             let mut moved = false;
             while lambda < 1e8 {
@@ -409,13 +426,21 @@ impl<'a> Problem<'a> {
                         *t += s;
                     }
                     self.bounded(&mut trial);
-                    let after = self.objective(&trial);
+                    let after = if few {
+                        self.work.swap();
+                        self.linearise_smoothing(&trial)
+                    } else {
+                        self.objective(&trial)
+                    };
                     if after < value {
                         std::mem::swap(theta, &mut trial);
                         value = after;
                         lambda = (lambda * 0.2).max(1e-9);
                         moved = true;
                         break;
+                    }
+                    if few {
+                        self.work.swap();
                     }
                 }
                 lambda *= 5.0;
@@ -466,23 +491,66 @@ mod tests {
                 let mut theta = vec![0.4, 0.3, 0.2, 0.9, 48.0, 0.7];
                 let unit = if season == Some(SeasonKind::Multiplicative) { 1.0 } else { 0.0 };
                 theta.extend((0..period).map(|j| unit + 0.1 * j as f64));
-                let mut problem = Problem::new(&values, spec, period, theta.len());
-                let squares = problem.linearise(&theta);
-                let value = problem.objective(&theta);
-                for i in 0..theta.len() {
-                    if i == GAMMA && period == 0 {
-                        continue;
+                for p in [SEASON, theta.len()] {
+                    let mut problem = Problem::new(&values, spec, period, p);
+                    let squares = problem.linearise(&theta);
+                    let value = problem.objective(&theta);
+                    if p == SEASON {
+                        let together = problem.linearise_smoothing(&theta);
+                        assert!((together - value).abs() < 1e-12 * value, "{}", spec.name());
                     }
-                    let h = 1e-6 * theta[i].abs().max(0.1);
-                    let mut moved = |d: f64| {
-                        let mut t = theta.clone();
-                        t[i] += d;
-                        problem.objective(&t)
-                    };
-                    let numeric = -(moved(h) - moved(-h)) / (4.0 * h);
-                    let exact = problem.work.right[i] * value / squares;
-                    let tolerance = 1e-4 * exact.abs().max(1e-3 * value);
-                    assert!((numeric - exact).abs() < tolerance, "{} {i}: {numeric} {exact}", spec.name());
+                    for i in 0..p {
+                        if i == GAMMA && period == 0 {
+                            continue;
+                        }
+                        let h = 1e-6 * theta[i].abs().max(0.1);
+                        let mut moved = |d: f64| {
+                            let mut t = theta.clone();
+                            t[i] += d;
+                            problem.objective(&t)
+                        };
+                        let numeric = -(moved(h) - moved(-h)) / (4.0 * h);
+                        let exact = problem.work.right[i] * value / squares;
+                        let tolerance = 1e-4 * exact.abs().max(1e-3 * value);
+                        assert!(
+                            (numeric - exact).abs() < tolerance,
+                            "{} {i}: {numeric} {exact}",
+                            spec.name()
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_code_for_each_kind_agrees_with_the_code_for_all() {
+        let values: Vec<f64> = (0..24)
+            .map(|i| 50.0 + i as f64 + 10.0 * (i as f64 * 0.9).sin() + ((i * 37) % 7) as f64)
+            .collect();
+        for spec in super::super::select::admissible(&values, 4) {
+            let mut theta = vec![0.4, 0.3, 0.2, 0.9, 48.0, 0.7];
+            let period = if spec.season.is_some() { 4 } else { 0 };
+            let unit = if spec.season == Some(SeasonKind::Multiplicative) { 1.0 } else { 0.0 };
+            theta.extend((0..period).map(|j| unit + 0.1 * j as f64));
+            let mut problem = Problem::new(&values, spec, period, SEASON);
+            problem.linearise_smoothing(&theta);
+            let special = (problem.work.normal.clone(), problem.work.right.clone());
+            let b = problem.linearise(&theta);
+            let used: Vec<usize> = (0..SEASON).filter(|&i| special.0[i * SEASON + i] != 0.0).collect();
+            assert!(used.len() >= 2);
+            for &i in &used {
+                let unit = problem.work.normal[i * SEASON + i].sqrt();
+                let error = (special.1[i] - problem.work.right[i]).abs();
+                assert!(error < 1e-9 * unit * b.sqrt(), "{} {i}", spec.name());
+                for &j in used.iter().filter(|j| **j <= i) {
+                    let unit = unit * problem.work.normal[j * SEASON + j].sqrt();
+                    let at = i * SEASON + j;
+                    assert!(
+                        (special.0[at] - problem.work.normal[at]).abs() < 1e-9 * unit,
+                        "{} {i} {j}",
+                        spec.name()
+                    );
                 }
             }
         }

@@ -12,6 +12,7 @@
 
 mod gradient;
 pub mod select;
+mod smoothing;
 
 use super::nonseasonal::{self, TrendKind};
 use super::seasonal::{self, LONGEST_FULL_PERIOD, SeasonKind};
@@ -220,6 +221,22 @@ impl Candidate {
         found
     }
 
+    /// As the start of a model that differs in its error alone.
+    fn as_known(&self) -> nonseasonal::Fit {
+        let (alpha, rho) = (self.theta[ALPHA], self.theta[RHO]);
+        let (level, trend) = (self.theta[LEVEL], self.theta[TREND]);
+        nonseasonal::Fit {
+            alpha,
+            beta: alpha * rho,
+            phi: self.theta[PHI],
+            initial_level: level,
+            initial_trend: trend,
+            level,
+            trend,
+            sse: self.objective,
+        }
+    }
+
     /// Everything estimated, the season's initial states too, where that is not too much.
     pub(crate) fn polish(mut self, values: &[f64], depth: Depth) -> Self {
         if self.period > 0 && self.period <= LONGEST_FULL_PERIOD {
@@ -232,6 +249,16 @@ impl Candidate {
             self.objective = problem.refine(&mut self.theta, rounds, tolerance);
         }
         self
+    }
+
+    /// The model that was chosen: what is estimated quickly goes the rest of the way.
+    pub(crate) fn settle(mut self, values: &[f64]) -> Self {
+        if self.period == 0 {
+            let mut problem = Problem::new(values, self.spec, 0, SEASON);
+            self.objective = problem.refine(&mut self.theta, 12, 1e-6);
+            return self;
+        }
+        self.polish(values, Depth::Quick)
     }
 
     pub(crate) fn log_likelihood(&self, n: usize) -> f64 {

@@ -42,15 +42,22 @@ pub fn admissible(values: &[f64], period: usize) -> Vec<Spec> {
 /// The best model by AICc; `None` for fewer than four values.
 pub fn select(values: &[f64], period: usize) -> Option<Fit> {
     let n = values.len();
-    // One start for both kinds of error.
-    let effort = Effort { starts: 1, ..Effort::default() };
+    // Where the basin is, no more: each model is refined from there by its exact derivatives.
+    let effort = Effort { starts: 1, rounds: 2, tolerance: 1e-2, ..Effort::default() };
     let known = |trend| nonseasonal::fit_with(values, trend, effort);
-    let known = [TrendKind::None, TrendKind::Additive, TrendKind::Damped].map(|trend| (trend, known(trend)));
-    let start = |trend| known.iter().find(|(t, _)| *t == trend).and_then(|(_, fit)| *fit);
-    let mut candidates: Vec<Candidate> = admissible(values, period)
-        .into_iter()
-        .filter_map(|spec| Candidate::begin(values, spec, period, start(spec.trend)))
-        .collect();
+    let mut known =
+        [TrendKind::None, TrendKind::Additive, TrendKind::Damped].map(|trend| (trend, known(trend)));
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for spec in admissible(values, period) {
+        let mut known = known.iter_mut().find(|(trend, _)| *trend == spec.trend).map(|(_, fit)| fit);
+        let start = known.as_ref().and_then(|fit| **fit);
+        let Some(found) = Candidate::begin(values, spec, period, start) else { continue };
+        if let Some(known) = known.as_mut().filter(|_| spec.season.is_none()) {
+            // The other kind of error begins where this one ended.
+            **known = Some(found.as_known());
+        }
+        candidates.push(found);
+    }
     candidates.sort_by(|a, b| a.aicc(n).total_cmp(&b.aicc(n)));
     let limit = candidates.first()?.aicc(n) + PROMISING;
     let best = candidates
@@ -58,7 +65,7 @@ pub fn select(values: &[f64], period: usize) -> Option<Fit> {
         .take_while(|c| c.aicc(n) <= limit)
         .map(|c| c.polish(values, Depth::Rank))
         .min_by(|a, b| a.aicc(n).total_cmp(&b.aicc(n)))?;
-    Some(best.polish(values, Depth::Quick).finish(values))
+    Some(best.settle(values).finish(values))
 }
 
 #[cfg(test)]
