@@ -154,10 +154,10 @@ def main():
             if any(c is not None for c in cells):
                 print(f"| {model} | {quantile} | " + " | ".join(show(c, 1) for c in cells) + " |")
 
-    print("\n## Cost on NASA, microseconds\n")
+    print("\n## Cost on Azure, microseconds\n")
     header("model", "a fit or refit", "one forecast of 15 steps with quantiles")
     for model in models:
-        row = rows.get((model, "NASA"))
+        row = rows.get((model, "Azure"))
         if row:
             print(f"| {model} | {show(1000 * row['fit_ms'], 0) if row['fit_ms'] is not None else '–'} "
                   f"| {show(1000 * row['forecast_ms'], 1) if row['forecast_ms'] is not None else '–'} |")

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_secs(10);
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
+    "sphere",
+    "auto",
     "holt",
     "ets",
     "ets-12",
@@ -75,7 +77,9 @@ fn states_of_earlier_versions_are_read_and_forecast_what_they_did() {
             StoredForecaster::restore(&state, name, STEP).unwrap_or_else(|e| panic!("{name}: {e}"));
         let now = expected(&restored);
         for (a, b) in now.mean.iter().zip(&stored.mean).chain(now.q95.iter().zip(&stored.q95)) {
-            assert!((a - b).abs() < 1e-9 * b.abs().max(1.0), "{name}: {a} {b}");
+            // The weights of `auto` come of exponentials in single precision, whose last digits are not promised.
+            let tolerance = if name == "auto" { 1e-5 } else { 1e-9 };
+            assert!((a - b).abs() < tolerance * b.abs().max(1.0), "{name}: {a} {b}");
         }
         // And it goes on learning.
         for i in LEARNT..LEARNT + 30 {

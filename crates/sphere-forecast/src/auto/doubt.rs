@@ -78,6 +78,21 @@ pub(super) struct Surroundings {
     pub(super) size: f64,
 }
 
+/// What came of a forecast.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    /// What came, less the centre of the quantiles.
+    pub(super) error: f64,
+    /// What the direct regression said, less that centre.
+    pub(super) shift: f64,
+    /// What the direct regression said.
+    pub(super) direct: f64,
+    /// The series' unit.
+    pub(super) unit: f64,
+    /// Steps until the next forecast that will be learnt from.
+    pub(super) every: f64,
+}
+
 /// See the module text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Doubt {
@@ -205,19 +220,10 @@ impl Doubt {
         ]
     }
 
-    /// Learns that a forecast whose measures were `scales` was off by `error`; the next one learnt from will be made `every`
-    /// steps later. What is recent is counted in steps: bursts do not last longer where fewer forecasts are learnt from.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn learn(
-        &mut self,
-        error: f64,
-        scales: &[f64; SCALES],
-        shift: f64,
-        mean: f64,
-        unit: f64,
-        then: &Variances,
-        every: f64,
-    ) {
+    /// Learns what came of a forecast whose measures were `scales`. What is recent is counted in steps: bursts do not last
+    /// longer where fewer forecasts are learnt from.
+    pub(super) fn learn(&mut self, came: &Outcome, scales: &[f64; SCALES], then: &Variances) {
+        let Outcome { error, shift, direct: mean, unit, every } = *came;
         let direct_error = error - shift;
         let mut errors = [error; SCALES];
         errors[DIRECT] = direct_error;

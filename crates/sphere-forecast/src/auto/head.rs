@@ -2,7 +2,7 @@
 
 use super::changepoint::Shift;
 use super::direct::{Direct, INPUTS, Inputs};
-use super::doubt::{Doubt, SCALES};
+use super::doubt::{Doubt, Outcome, SCALES};
 use super::mix::{EXPERTS, Mix, Opinions, Said};
 use super::packed::{F16, Floats, Fractions, Numbers, decode};
 use super::target::Target;
@@ -237,7 +237,8 @@ impl Head {
         let error = actual - then.said.center;
         let direct = then.opinions[DIRECT];
         let shift = direct - then.said.center;
-        self.doubt.learn(error, &then.scales, shift, direct, unit, &then.variances, self.every as f64);
+        let came = Outcome { error, shift, direct, unit, every: self.every as f64 };
+        self.doubt.learn(&came, &then.scales, &then.variances);
         error
     }
 }

@@ -58,8 +58,9 @@ fn errors_of_one_sign_in_a_row_do_not_rule_out_the_other_at_a_long_lead() {
     let upper = |lead: u32| {
         let mut doubt = doubt::Doubt::new(lead);
         let then = doubt.mixture.variances();
+        let came = doubt::Outcome { error: -1.0, shift: 0.0, direct: 10.0, unit: 1.0, every: 1.0 };
         for _ in 0..20 {
-            doubt.learn(-1.0, &[1.0; doubt::SCALES], 0.0, 10.0, 1.0, &then);
+            doubt.learn(&came, &[1.0; doubt::SCALES], &then);
         }
         doubt.deviations(&[1.0; doubt::SCALES], 0.0)[9]
     };
