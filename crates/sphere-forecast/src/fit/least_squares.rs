@@ -12,9 +12,18 @@ use super::linear::solve_positive;
 pub struct Limits {
     /// Steps at most.
     pub rounds: usize,
-    /// Stop when a step lowers the sum of squares by less than this part.
+    /// Stop when a step lowers the sum of squares by less than this part, or promises no more.
     pub tolerance: f64,
+    /// The lowest sum of squares known, infinite if none is: stop on the way to it, or to a higher one.
+    pub known: f64,
 }
+
+/// A minimum is not lower than this many times what a step promises.
+const OPTIMISM: f64 = 3.0;
+/// Damping up to which a step says how far down it goes.
+const NEARLY_FREE: f64 = 1e-2;
+/// Sums of squares that differ by a smaller part are those of one minimum.
+const SAME: f64 = 1e-7;
 
 /// Working memory, kept between calls.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +59,7 @@ pub fn minimise(
     let mut trial = theta.to_vec();
     let mut step = vec![0.0; k];
     for _ in 0..limits.rounds {
-        if k == 0 || sse <= 0.0 || !sse.is_finite() {
+        if k == 0 || sse <= 0.0 || !sse.is_finite() || (sse - limits.known).abs() <= SAME * sse {
             break;
         }
         for j in 0..k {
@@ -85,7 +94,17 @@ pub fn minimise(
                 let d = &mut work.normal[i * k + i];
                 *d += lambda * *d + 1e-9 * largest + f64::MIN_POSITIVE;
             }
+            let mut promised = f64::INFINITY;
             if solve_positive(&mut work.normal, &mut step) {
+                promised = (0..k)
+                    .map(|i| {
+                        let ci = &work.jacobian[i * n..(i + 1) * n];
+                        -step[i] * ci.iter().zip(&work.residuals).map(|(c, r)| c * r).sum::<f64>()
+                    })
+                    .sum();
+                if lambda <= NEARLY_FREE && sse - OPTIMISM * promised > limits.known {
+                    return sse;
+                }
                 for ((t, theta), s) in trial.iter_mut().zip(theta.iter()).zip(&step) {
                     // A step across the whole range of a parameter says "far", not how far.
                     *t = (theta + s.clamp(-3.0, 3.0)).clamp(-1e4, 1e4);
@@ -101,6 +120,9 @@ pub fn minimise(
                         break;
                     }
                 }
+            }
+            if promised <= limits.tolerance * sse {
+                break;
             }
             lambda *= 6.0;
         }
@@ -119,7 +141,7 @@ mod tests {
     fn a_curved_valley_is_followed_to_its_end() {
         // Rosenbrock's function as residuals.
         let mut theta = [-1.2, 1.0];
-        let limits = Limits { rounds: 200, tolerance: 0.0 };
+        let limits = Limits { rounds: 200, tolerance: 0.0, known: f64::INFINITY };
         let sse = minimise(&mut theta, 2, limits, &mut Workspace::default(), |t, r| {
             r.copy_from_slice(&[10.0 * (t[1] - t[0] * t[0]), 1.0 - t[0]]);
             true
@@ -129,7 +151,7 @@ mod tests {
 
     #[test]
     fn residuals_that_are_never_admissible_end() {
-        let limits = Limits { rounds: 9, tolerance: 1e-9 };
+        let limits = Limits { rounds: 9, tolerance: 1e-9, known: f64::INFINITY };
         assert_eq!(minimise(&mut [1.0], 3, limits, &mut Workspace::default(), |_, _| false), f64::INFINITY);
     }
 }

@@ -233,9 +233,9 @@ impl Problem<'_> {
         starts.sort_by(|a, b| a.0.total_cmp(&b.0));
         starts.truncate(effort.starts.max(1));
         let mut best = (Vec::new(), f64::INFINITY);
-        let limits = Limits { rounds: effort.rounds, tolerance: effort.tolerance };
         let mut search = std::mem::take(&mut self.scratch.search);
         for (_, mut at) in starts {
+            let limits = Limits { rounds: effort.rounds, tolerance: effort.tolerance, known: best.1 };
             let sse = least_squares::minimise(&mut at, n, limits, &mut search, |at, out| {
                 self.evaluate(at, out).is_some()
             });
