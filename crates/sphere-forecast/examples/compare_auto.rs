@@ -10,6 +10,9 @@
 //! not forecast that mean as such get its quantile from their last 400 errors of it. The model `auto-lead` is `auto` as the pipeline
 //! runs it: it learns step 1 and step 15 only.
 
+#[path = "shared/trace.rs"]
+mod trace;
+
 use rayon::prelude::*;
 use sphere_core::{Distribution, Timestamp};
 use sphere_forecast::{AutoConfig, AutoForecaster, Forecaster, OnlineConfig, registry};
@@ -268,14 +271,7 @@ fn run(series: &Series, name: &str, stride: usize) -> Row {
 }
 
 fn read(file: &str) -> Result<Series, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(file)?;
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    for line in text.lines().skip(1) {
-        let (time, value) = line.split_once(',').ok_or("no comma")?;
-        times.push(time.parse::<f64>()?);
-        values.push(value.parse::<f64>()?);
-    }
-    let step = Duration::from_secs_f64(times[1] - times[0]);
+    let (step, mut values) = trace::read(file)?;
     let name = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".csv").to_string();
     let two_days = (2 * 86_400_000 / step.as_millis()) as usize;
     let mut start = values.len() - two_days.max(2016).min(values.len() / 2);

@@ -10,6 +10,9 @@
 //! geometric means over the series: during the episode; in the first 15, 60 and 360 steps after it; and how far the same
 //! time of the next day is off.
 
+#[path = "shared/trace.rs"]
+mod trace;
+
 use rayon::prelude::*;
 use sphere_core::{Distribution, Timestamp};
 use sphere_forecast::{AutoConfig, AutoForecaster, Forecaster};
@@ -183,13 +186,7 @@ fn at(index: usize, step: Duration) -> Timestamp {
 }
 
 fn read(file: &str) -> Result<Series, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(file)?;
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    for line in text.lines().skip(1) {
-        let (time, value) = line.split_once(',').ok_or("no comma")?;
-        times.push(time.parse::<f64>()?);
-        values.push(value.parse::<f64>()?);
-    }
+    let (step, values) = trace::read(file)?;
     let name = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".csv").to_string();
-    Ok(Series { name, step: Duration::from_secs_f64(times[1] - times[0]), values })
+    Ok(Series { name, step, values })
 }

@@ -6,9 +6,11 @@
 //! share of values at or below the issued quantiles after a warm-up of 300 steps, and the pinball loss at 0.95
 //! relative to the mean absolute one-step change. Ends with the largest deviations.
 
+#[path = "shared/trace.rs"]
+mod trace;
+
 use sphere_core::{Distribution, Timestamp};
 use sphere_forecast::{Forecaster, OnlineConfig, registry};
-use std::time::Duration;
 
 const WARM_UP_STEPS: usize = 300;
 
@@ -23,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for model in models.split(',') {
         let (mut worst_90, mut worst_95, mut sum_log, mut count) = (0.0f64, 0.0f64, 0.0, 0);
         for file in &files {
-            let (step, values) = read(file)?;
+            let (step, values) = trace::read(file)?;
             let name = file.rsplit('/').next().unwrap_or(file).trim_end_matches(".csv");
             let config = OnlineConfig::new(step);
             let mut forecaster = registry::build(model, config)?;
@@ -76,18 +78,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
-}
-
-fn read(file: &str) -> Result<(Duration, Vec<f64>), Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(file)?;
-    let mut rows = Vec::new();
-    for line in text.lines().skip(1) {
-        let (at, value) = line.split_once(',').ok_or("a row is `timestamp_s,value`")?;
-        rows.push((at.parse::<f64>()?, value.parse::<f64>()?));
-    }
-    let step = match rows.as_slice() {
-        [a, b, ..] => b.0 - a.0,
-        _ => return Err("fewer than two rows".into()),
-    };
-    Ok((Duration::try_from_secs_f64(step)?, rows.into_iter().map(|(_, v)| v).collect()))
 }
